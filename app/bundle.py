@@ -1,0 +1,137 @@
+"""A model bundle: five files under the digest of their manifest, verified before any of them is parsed."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from app.contract import CONTRACT_DIGEST, Customer
+from app.release import Digest
+
+MANIFEST = "manifest.json"
+FILES = ("card.md", "golden.json", "model.onnx", "reference.json")
+MODEL_INPUT = "customers"
+MODEL_OUTPUT = "churn_probability"
+MAX_FILE_BYTES = 256 * 2**20
+
+
+_T = TypeVar("_T")
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be fetched, is not whole, or was made for another contract."""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the bundle holds and what it was made from. `features` digests the code that engineers columns."""
+
+    schema_version: int = 1
+    contract_digest: Digest
+    data_digest: Digest
+    algorithm: str
+    features_digest: Digest
+    seed: int
+    rows: int
+    versions: dict[str, str]
+    files: dict[str, Digest]
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Customers and the probabilities that the model must give for them, within `tolerance`."""
+
+    customers: list[Customer]
+    churn_probabilities: list[float]
+    tolerance: float
+
+
+class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The share of the training rows in each bin, and the bins' labels."""
+
+    bins: list[str]
+    shares: list[float]
+
+
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the training data looked like: shares by field, and of the predicted probability."""
+
+    fields: dict[str, Shares]
+    churn_probability: Shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    digest: str
+    manifest: Manifest
+    model: bytes
+    golden: Golden
+    reference: Reference
+    card: str
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def fetch_bundle(store_url: str, digest: str) -> Bundle:
+    """The bundle `<store_url>/<digest>/`. Raises BundleError naming the file, what was found and what is expected."""
+    place = f"{store_url.rstrip('/')}/{digest}"
+    try:
+        store = from_url(place)
+        sizes = {item["path"]: item["size"] for batch in store.list() for item in batch}  # pyright: ignore[reportUnknownMemberType]  # its stub names arro3, which core does not carry
+        _check_files(place, sizes)
+        content = {name: bytes(store.get(name).bytes()) for name in sizes}
+    except (BaseError, OSError) as exc:
+        raise BundleError(f"{place} cannot be fetched: {exc}") from exc
+    return open_bundle(content, digest, place)
+
+
+def open_bundle(content: Mapping[str, bytes], digest: str, place: str) -> Bundle:
+    """The bundle in these files. Every byte is checked against `digest` before any but the manifest is parsed."""
+    _check_digest(place, MANIFEST, content[MANIFEST], digest)
+    manifest = _parse(place, MANIFEST, content, Manifest)
+    _check_names(place, manifest.files, FILES, "in its manifest")
+    for name, expected in manifest.files.items():
+        _check_digest(place, name, content[name], expected)
+    if manifest.contract_digest != CONTRACT_DIGEST:
+        raise BundleError(
+            f"{place} was made for contract {manifest.contract_digest}, but this code has contract {CONTRACT_DIGEST}; "
+            "train a bundle with this code, or run the code that the bundle was made with"
+        )
+    return Bundle(
+        digest=digest,
+        manifest=manifest,
+        model=content["model.onnx"],
+        golden=_parse(place, "golden.json", content, Golden),
+        reference=_parse(place, "reference.json", content, Reference),
+        card=content["card.md"].decode(),
+    )
+
+
+def _check_files(place: str, sizes: Mapping[str, int]) -> None:
+    _check_names(place, sizes, (MANIFEST, *FILES), "there")
+    for name, size in sizes.items():
+        if size > MAX_FILE_BYTES:
+            raise BundleError(f"{place}/{name} has {size:,} bytes; a bundle's file has at most {MAX_FILE_BYTES:,}")
+
+
+def _check_names(place: str, found: Iterable[str], expected: Iterable[str], where: str) -> None:
+    problems = [f"{name} is missing" for name in sorted({*expected} - {*found})]
+    problems += [f"{name} does not belong" for name in sorted({*found} - {*expected})]
+    if problems:
+        raise BundleError(f"{place} is not a bundle: {', '.join(problems)} {where}")
+
+
+def _check_digest(place: str, name: str, content: bytes, expected: str) -> None:
+    if (found := sha256(content)) != expected:
+        raise BundleError(f"{place}/{name} was changed: its sha256 is {found}, expected {expected}; fetch it again")
+
+
+def _parse(place: str, name: str, content: Mapping[str, bytes], kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(content[name], type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BundleError(f"{place}/{name} is not of this schema: {exc}") from exc

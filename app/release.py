@@ -1,0 +1,150 @@
+"""What is live on a stack: one content-addressed JSON file, typed."""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="sha256, in hex")]
+ImageDigest = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")]
+SemVer = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Stack = Literal["local", "dev", "staging", "prod"]
+Role = Literal["champion", "challenger", "shadow"]
+
+SCHEMA_VERSION = 1
+UNDIGESTED = ("digest", "approval")
+
+
+class ReleaseError(ValueError):
+    """A release file that cannot be read, is not of the schema or does not carry its own digest."""
+
+
+class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The container image, and the contract that the code in it was built with."""
+
+    repository: str
+    digest: ImageDigest
+    contract_digest: Digest
+    commit: Commit
+
+
+class BusinessCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The retention offer in money: what it costs, who takes it, and what a customer who stays brings."""
+
+    offer_cost_usd: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    offer_acceptance: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.35
+    margin_usd_per_month: Annotated[float, msgspec.Meta(gt=0)] = 40.0
+    horizon_months: Annotated[int, msgspec.Meta(ge=1, le=120)] = 12
+
+
+class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A figure with its bootstrap 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is known of one bundle, measured on rows that it was not fitted on.
+
+    Metrics named `required_fields_*` come from the same rows with only the required fields left in them. `subgroups` holds the
+    AUC of each `field=value`. The differences are to the bundle `compared_with`, on the same rows, and absent without one.
+    """
+
+    evaluated_at: Moment
+    data_digest: Digest
+    contract_digest: Digest
+    rows: Count
+    seed: Count
+    metrics: dict[str, Estimate]
+    subgroups: dict[str, Estimate]
+    calibration_error: float
+    parity_max_abs: float
+    relative_cost: float | None = None
+    compared_with: Digest | None = None
+    auc_difference: Estimate | None = None
+    profit_difference_usd_per_month: Estimate | None = None
+    decisions_changed_count: Count | None = None
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bundle and the share of customers that it answers; a shadow answers none."""
+
+    role: Role
+    weight_percent: Annotated[int, msgspec.Meta(ge=0, le=100)]
+    bundle_digest: Digest
+    version: SemVer
+    threshold: float
+    evidence: Evidence
+
+
+class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An OpenSSH signature of the release digest, by somebody whom `releases/allowed_signers` names."""
+
+    approver: str
+    signature: str
+
+
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that decides what a stack answers. `digest` covers all of it but itself and the approval."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    stack: Stack
+    created_at: Moment
+    created_by: Annotated[str, msgspec.Meta(min_length=1)]
+    reason: Annotated[str, msgspec.Meta(min_length=1)]
+    image: Image | None
+    variants: Annotated[tuple[Variant, ...], msgspec.Meta(min_length=1)]
+    business_case: BusinessCase
+    previous: Digest | None = None
+    rollback_of: Digest | None = None
+    approval: Approval | None = None
+    digest: Digest | None = None
+
+    @property
+    def champion(self) -> Variant:
+        """The first variant with that role; the gates refuse a release without exactly one."""
+        return next(variant for variant in self.variants if variant.role == "champion")
+
+
+def release_digest(release: Release) -> str:
+    """sha256 of the release as canonical JSON (sorted keys, no white space, UTF-8), digest and approval left out."""
+    content = {key: value for key, value in _plain(release).items() if key not in UNDIGESTED}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def sealed(release: Release) -> Release:
+    """The same release carrying its digest, unapproved: an approval is of one digest."""
+    return msgspec.structs.replace(release, digest=release_digest(release), approval=None)
+
+
+def encode_release(release: Release) -> bytes:
+    """The release as the file holds it: sorted keys, indented, so that a diff shows what changed."""
+    return (json.dumps(_plain(release), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def decode_release(content: bytes, source: str) -> Release:
+    """The release in a file's bytes, its digest checked. Raises ReleaseError naming `source` and the place in it."""
+    try:
+        release = msgspec.json.decode(content, type=Release)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ReleaseError(f"{source} is not a release: {exc}") from exc
+    if release.digest != (expected := release_digest(release)):
+        raise ReleaseError(
+            f"{source} carries digest {release.digest}, but its content has {expected}: it was edited by hand; "
+            "restore it from git, or write a new one with `churn promote`"
+        )
+    if all(variant.role != "champion" for variant in release.variants):
+        raise ReleaseError(f"{source} has no champion among its variants; one of them must have role champion")
+    return release
+
+
+def _plain(release: Release) -> dict[str, object]:
+    return msgspec.to_builtins(release)
