@@ -1,0 +1,86 @@
+# Everything runs in .venv, made from requirements/dev.lock. `make help` lists what there is.
+.SILENT:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+PORT ?= 8080
+METRICS_PORT ?= 9090
+DATA ?= var/sample.csv
+TAG ?= churn
+
+BIN := .venv/bin
+ENVIRONMENT := .venv/complete
+UP := var/up
+CODE := $(wildcard app/*.py training/*.py training/templates/* policies/*.py)
+LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: help up test check mutants bench image lock docs clean
+
+help: ## list the targets
+	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+up: $(UP)/released ## train on DATA (a made-up table by default) and serve on PORT until Ctrl-C
+	exec $(BIN)/churn serve --port $(PORT) --metrics-port $(METRICS_PORT)
+
+test: check ## check, then all tests with coverage
+	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
+
+check: $(ENVIRONMENT) ## lint, format, types, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+
+mutants: $(ENVIRONMENT) ## mutation testing of contract, release, decide, split and the gates
+	$(BIN)/python -m bench.mutants
+
+bench: $(ENVIRONMENT) ## measure quality and speed; needs var/telco.csv (churn fetch)
+	$(BIN)/python -m bench.quality
+	$(BIN)/python -m bench.serving
+
+image: ## build the app, training and mlflow images with docker, podman or buildah
+	.ci/image $(TAG)
+
+lock: $(ENVIRONMENT) ## compile requirements/*.lock from pyproject.toml
+	$(BIN)/$(LOCK) pyproject.toml --group dev -o requirements/dev.lock
+	$(BIN)/$(LOCK) pyproject.toml -c requirements/dev.lock -o requirements/app.lock
+	$(BIN)/$(LOCK) pyproject.toml --group training -c requirements/dev.lock -o requirements/training.lock
+	$(BIN)/$(LOCK) --group tracking -c requirements/dev.lock -o requirements/tracking.lock
+
+docs: $(ENVIRONMENT) ## write the generated parts of docs/
+	$(BIN)/python -m app.contract > docs/fields.md
+
+clean: ## remove what make made, but for var/
+	rm -rf .venv .coverage .pytest_cache .ruff_cache .hypothesis mutants
+
+# uv comes from the same lock, with its hash, by the pip that every Python has.
+$(ENVIRONMENT): requirements/dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python {sys.version.split()[0]} is too old: give 3.11 or later, as in make PYTHON=python3.12")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	awk '/^[^ #]/ { wanted = /^uv==/ } wanted && !/#/' requirements/dev.lock > .venv/uv.lock
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip sync -q --require-hashes requirements/dev.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install -q --no-deps --no-build-isolation --offline -e .
+	touch $@
+
+var/sample.csv: | $(ENVIRONMENT)
+	$(BIN)/churn sample $@ --rows 10000
+
+# What is live on the local stack follows from the table, the code and the environment; nothing of it changed, nothing is done.
+# A table that is not a file here (a URL, a mistake) is left to `churn validate` to read or to name.
+TABLE := $(if $(filter var/sample.csv,$(DATA)),$(DATA),$(wildcard $(DATA)))
+$(UP)/released: $(UP)/data $(TABLE) $(CODE) $(ENVIRONMENT) $(if $(wildcard releases/local.json),,again)
+	$(BIN)/churn validate $(DATA)
+	$(BIN)/churn train $(DATA)
+	$(BIN)/churn promote --stack local $(if $(shell git config user.email),,--created-by $(or $(USER),$(LOGNAME),local))
+	touch $@
+
+# The name of the table, rewritten when another one is given.
+$(UP)/data: again
+	mkdir -p $(UP)
+	test "$$(cat $@ 2>/dev/null)" = "$(DATA)" || echo "$(DATA)" > $@
+
+.PHONY: again
+again:

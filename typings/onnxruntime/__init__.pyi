@@ -1,0 +1,32 @@
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+class GraphOptimizationLevel(Enum):
+    ORT_DISABLE_ALL = 0
+    ORT_ENABLE_ALL = 99
+
+class ExecutionMode(Enum):
+    ORT_SEQUENTIAL = 0
+    ORT_PARALLEL = 1
+
+class SessionOptions:
+    intra_op_num_threads: int
+    inter_op_num_threads: int
+    log_severity_level: int
+    execution_mode: ExecutionMode
+    graph_optimization_level: GraphOptimizationLevel
+    def add_session_config_entry(self, key: str, value: str) -> None: ...
+
+class NodeArg:
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+class InferenceSession:
+    def __init__(self, path_or_bytes: bytes, sess_options: SessionOptions, *, providers: Sequence[str]) -> None: ...
+    def run(self, output_names: Sequence[str], input_feed: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]: ...
+    def get_inputs(self) -> list[NodeArg]: ...
+    def get_outputs(self) -> list[NodeArg]: ...

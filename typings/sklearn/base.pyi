@@ -1,0 +1,13 @@
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+class BaseEstimator: ...
+class TransformerMixin: ...
+
+class Classifier(BaseEstimator):
+    """Not a class of scikit-learn's: what its classifiers have in common, as far as it is used here."""
+
+    def set_fit_request(self, *, sample_weight: bool) -> Self: ...
+    def predict_proba(self, X: NDArray[np.float32]) -> NDArray[np.float64]: ...
