@@ -181,4 +181,4 @@ def _row(field: Field) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(field_table() + "\n")
+    sys.stdout.write(f"# Fields of a customer\n\nGenerated from `app/contract.py` by `make docs`.\n\n{field_table()}\n")

@@ -1,0 +1,96 @@
+"""Bytes at a location: a local path, or a URL of an object store or a web server."""
+
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore, from_url
+
+from training.files import write_whole
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+TELCO_URL = "https://raw.githubusercontent.com/IBM/telco-customer-churn-on-icp4d/master/data/Telco-Customer-Churn.csv"
+TELCO_SHA256 = "16320c9c1ec72448db59aa0a26a0b95401046bef5d02fd3aeb906448e3055e91"
+
+# What a silent server may take before it is given up; a large table may take longer as long as its bytes keep coming.
+_CLIENT: "ClientConfig" = {"connect_timeout": "3s", "read_timeout": "5s", "timeout": "10m", "allow_http": True}
+_RETRY: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=5)}
+
+
+class TableError(ValueError):
+    """A table that cannot be read or written, or that breaks the contract."""
+
+
+def is_url(location: str) -> bool:
+    return "://" in location
+
+
+def suffix_of(location: str) -> str:
+    """The file's suffix in lower case, such as `.csv`; a URL's query left out."""
+    return Path(urlsplit(location).path if is_url(location) else location).suffix.lower()
+
+
+def child_of(location: str, name: str) -> str:
+    """The location of `name` in the folder `location`."""
+    return f"{location.rstrip('/')}/{name}"
+
+
+def local_path(location: str) -> Path | None:
+    """The path that a plain path or a file:// URL means, None for any other URL."""
+    if location.startswith("file://"):
+        return Path(unquote(urlsplit(location).path))
+    return None if is_url(location) else Path(location).expanduser()
+
+
+def read_bytes(location: str) -> bytes:
+    """The whole content. Raises TableError saying why it cannot be had; FileNotFoundError when there is nothing."""
+    path = local_path(location)
+    try:
+        if path is not None:
+            return path.read_bytes()
+        store, name = _remote(location)
+        return bytes(store.get(name).bytes())
+    except FileNotFoundError as exc:
+        raise FileNotFoundError(f"{location} is not there; give the path or URL of a table") from exc
+    except (BaseError, OSError) as exc:
+        raise TableError(f"{location} cannot be read: {_reason(exc)}") from exc
+
+
+def write_bytes(location: str, content: bytes) -> None:
+    """Write the whole content or, raising TableError, nothing."""
+    path = local_path(location)
+    try:
+        if path is not None:
+            write_whole(path, content)
+        else:
+            store, name = _remote(location)
+            store.put(name, content)
+    except (BaseError, OSError) as exc:
+        raise TableError(f"{location} cannot be written: {_reason(exc)}") from exc
+
+
+def download(url: str, digest: str, path: Path) -> int:
+    """The number of bytes written to `path`. Raises TableError, writing nothing, unless their sha256 is `digest`."""
+    try:
+        content = read_bytes(url)
+    except FileNotFoundError as exc:
+        raise TableError(str(exc)) from exc
+    if (found := sha256(content).hexdigest()) != digest:
+        raise TableError(f"{url} has sha256 {found}, expected {digest}; the file was changed or is another one")
+    write_bytes(str(path), content)
+    return len(content)
+
+
+def _remote(location: str) -> tuple[ObjectStore, str]:
+    # A web address may carry a query, so it is opened as it stands and asked for nothing below it.
+    folder, name = (location, "") if location.startswith(("http://", "https://")) else location.rsplit("/", 1)
+    return from_url(folder, client_options=_CLIENT, retry_config=_RETRY), name
+
+
+def _reason(exc: Exception) -> str:
+    return str(exc).split("\n", maxsplit=1)[0]
