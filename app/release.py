@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="sha256, in hex")]
-ImageDigest = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
-Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")]
-SemVer = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
+# `$` alone lets a trailing newline through in Python; `\Z` is unknown to JSON Schema.
+_END = r"$(?!\n)"
+Digest = Annotated[str, msgspec.Meta(pattern=f"^[0-9a-f]{{64}}{_END}", description="sha256, in hex")]
+ImageDigest = Annotated[str, msgspec.Meta(pattern=f"^sha256:[0-9a-f]{{64}}{_END}")]
+Commit = Annotated[str, msgspec.Meta(pattern=f"^[0-9a-f]{{40}}{_END}")]
+SemVer = Annotated[str, msgspec.Meta(pattern=rf"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*){_END}")]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Stack = Literal["local", "dev", "staging", "prod"]

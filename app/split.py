@@ -20,7 +20,7 @@ def assign(variants: Sequence[Variant], unit: str) -> Variant:
 
 
 def _score(variant: Variant, unit: str) -> float:
-    digest = hashlib.blake2b(unit.encode(), key=variant.bundle_digest[:64].encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(unit.encode(), key=variant.bundle_digest.encode(), digest_size=8).digest()
     # Strictly between 0 and 1, so that the logarithm is finite and negative.
     uniform = (int.from_bytes(digest) + 0.5) / 2**64
     return -variant.weight_percent / math.log(uniform)
