@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import msgspec
@@ -17,7 +18,9 @@ FILES = ("card.md", "golden.json", "model.onnx", "reference.json")
 MODEL_INPUT = "customers"
 MODEL_OUTPUT = "churn_probability"
 MAX_FILE_BYTES = 256 * 2**20
-
+# Where the bins of the predicted probability are cut, and what `Reference.churn_probability` calls them.
+SCORE_BIN_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+SCORE_BINS = tuple(f"{low:g} to {high:g}" for low, high in pairwise((0.0, *SCORE_BIN_EDGES, 1.0)))
 
 _T = TypeVar("_T")
 
@@ -27,7 +30,11 @@ class BundleError(ValueError):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the bundle holds and what it was made from. `features` digests the code that engineers columns."""
+    """What the bundle holds and what it was made from. `features_digest` covers the engineered columns.
+
+    `parity_max_abs` is the largest difference between the fitted pipeline and its exported graph over every row, with all
+    fields and with the required ones only.
+    """
 
     schema_version: int = 1
     contract_digest: Digest
@@ -36,6 +43,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     features_digest: Digest
     seed: int
     rows: int
+    parity_max_abs: float
     versions: dict[str, str]
     files: dict[str, Digest]
 
@@ -85,7 +93,8 @@ def fetch_bundle(store_url: str, digest: str) -> Bundle:
         _check_files(place, sizes)
         content = {name: bytes(store.get(name).bytes()) for name in sizes}
     except (BaseError, OSError) as exc:
-        raise BundleError(f"{place} cannot be fetched: {exc}") from exc
+        # The first line says what is wrong; the store's own debugging notes follow it.
+        raise BundleError(f"{place} cannot be fetched: {str(exc).splitlines()[0]}") from exc
     return open_bundle(content, digest, place)
 
 

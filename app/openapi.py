@@ -1,0 +1,69 @@
+"""The OpenAPI 3.1 document, generated from the types of the bodies and the table of routes."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from app.api import Accepted, Batch, ModelInUse, Outcomes, Prediction, Predictions, Problem, State
+from app.contract import CONTRACT_DIGEST, FIELDS, Customer
+
+Json = dict[str, Any]
+_TYPES = (Customer, Prediction, Batch, Predictions, Outcomes, Accepted, ModelInUse, State, Problem)
+_NOT_READY = (503,)
+_BODY_PROBLEMS = (400, 413, 415, 422, *_NOT_READY)
+
+
+def document(version: str) -> Json:
+    """The document of this code; `version` is that of the service, not of a model."""
+    _, components = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+    _add_units(components["Customer"])
+    text = {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "The page."}
+    paths: Json = {
+        "/v1/predict": _post("Score a customer", Customer, 200, Prediction),
+        "/v1/predict/batch": _post("Score customers; a bad one is named and none is scored", Batch, 200, Predictions),
+        "/v1/outcomes": _post("Report what became of customers", Outcomes, 202, Accepted),
+        "/v1/model": _get("The release in use, its evidence and cards", ModelInUse, _NOT_READY),
+        "/livez": _get("Whether the process lives", State),
+        "/readyz": _get("Whether the process takes predictions", State, _NOT_READY),
+        "/openapi.json": {"get": {"summary": "This document", "responses": {"200": _answer(200, {"type": "object"})}}},
+        "/": {"get": {"summary": "A page that asks for one prediction", "responses": {"200": text}}},
+    }
+    info = {"title": "Churn", "version": version, "description": f"Contract {CONTRACT_DIGEST}."}
+    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": components}}
+
+
+def _post(summary: str, body: type, status: int, answer: type) -> Json:
+    content = {"application/json": {"schema": _reference(body)}}
+    return {
+        "post": {
+            "summary": summary,
+            "requestBody": {"required": True, "content": content},
+            "responses": _answers(status, answer, _BODY_PROBLEMS),
+        }
+    }
+
+
+def _get(summary: str, answer: type, problems: tuple[int, ...] = ()) -> Json:
+    return {"get": {"summary": summary, "responses": _answers(200, answer, problems)}}
+
+
+def _answers(status: int, answer: type, problems: tuple[int, ...]) -> Json:
+    answers = {str(each): _answer(each, _reference(Problem), "application/problem+json") for each in problems}
+    return {str(status): _answer(status, _reference(answer)), **answers}
+
+
+def _answer(status: int, schema: Json, media_type: str = "application/json") -> Json:
+    return {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
+
+
+def _reference(kind: type) -> Json:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def _add_units(customer: Json) -> None:
+    for field in FIELDS:
+        if field.unit:
+            declared = customer["properties"][field.name]
+            for arm in declared.get("anyOf", [declared])[:1]:
+                arm["description"] = f"In {field.unit}."

@@ -1,0 +1,178 @@
+"""The release of this process: loaded and proven once, then asked until the process ends."""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from app.api import Accepted, Card, ModelInUse, Outcome, Prediction
+from app.bundle import SCORE_BINS, Bundle, BundleError, Shares, fetch_bundle
+from app.contract import CONTRACT_DIGEST, FEATURES, Customer, matrix
+from app.decide import decide, expected_value_usd
+from app.events import EventLog, OutcomeEvent, PredictionEvent
+from app.metrics import Live, Metrics
+from app.model import Model, Together
+from app.release import Release, ReleaseError, Variant, decode_release
+from app.settings import Settings
+from app.split import assign
+
+# Rounded before anything is derived from it, so that a client can work out decision and money from the answer.
+PROBABILITY_DIGITS = 6
+MONEY_DIGITS = 6
+
+
+class Loaded(NamedTuple):
+    """A release whose bundles are whole and whose models give their golden predictions."""
+
+    release: Release
+    bundles: dict[str, Bundle]
+    models: dict[str, Model]
+
+
+def load(settings: Settings) -> Loaded:
+    """What the settings name. Raises ReleaseError or BundleError saying which file is wrong and how."""
+    try:
+        content = settings.release.read_bytes()
+    except OSError as exc:
+        raise ReleaseError(f"{settings.release} cannot be read: {exc.strerror}; CHURN_RELEASE names the release file") from exc
+    release = decode_release(content, str(settings.release))
+    if not any(variant.weight_percent for variant in release.variants):
+        raise ReleaseError(f"{settings.release} has no variant with weight; the weights of champion and challenger sum to 100")
+    # The champion's reference measures drift, even while a challenger answers everybody.
+    needed = [variant for variant in release.variants if variant.weight_percent or variant.role == "champion"]
+    bundles = {variant.bundle_digest: fetch_bundle(settings.bundles, variant.bundle_digest) for variant in needed}
+    for bundle in bundles.values():
+        _check_reference(bundle)
+    return Loaded(release, bundles, {digest: Model(bundle) for digest, bundle in bundles.items()})
+
+
+class Service:
+    """Answers customers by the release. Used from one event loop; batches are scored in a thread beside it."""
+
+    def __init__(self, loaded: Loaded, events: EventLog, metrics: Metrics) -> None:
+        self.release = loaded.release
+        self.model_in_use = _model_in_use(loaded)
+        self._models = loaded.models
+        self._together = {digest: Together(model.score, metrics.drift.see) for digest, model in loaded.models.items()}
+        self._events = events
+        self._metrics = metrics
+        # One thread: a second batch waits for the first, single customers for neither.
+        self._batches = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        # Nobody can guess another process's ids, and one process never repeats itself.
+        self._ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, itertools.count())
+        metrics.live = Live(loaded.release, loaded.bundles[loaded.release.champion.bundle_digest].reference, events)
+
+    async def predict(self, customer: Customer) -> Prediction:
+        """The answer to one customer, scored with whoever asks at the same moment."""
+        prediction_id, variant = self._assigned(customer)
+        probability = await self._together[variant.bundle_digest].ask(customer)
+        return self._answered(customer, prediction_id, variant, probability)
+
+    async def predict_batch(self, customers: list[Customer]) -> list[Prediction]:
+        """The answers to many, in their order."""
+        assigned = [self._assigned(customer) for customer in customers]
+        digests = [variant.bundle_digest for _, variant in assigned]
+        loop = asyncio.get_running_loop()
+        probabilities = await loop.run_in_executor(self._batches, self._score, customers, digests)
+        return [
+            self._answered(customer, prediction_id, variant, probability)
+            for customer, (prediction_id, variant), probability in zip(customers, assigned, probabilities, strict=True)
+        ]
+
+    def record(self, outcomes: list[Outcome]) -> Accepted:
+        """Put the outcomes into the log."""
+        now = datetime.now(UTC)
+        for outcome in outcomes:
+            self._events.append(
+                OutcomeEvent(
+                    prediction_id=outcome.prediction_id,
+                    at=now,
+                    churned=outcome.churned,
+                    offer_made=outcome.offer_made,
+                    observed_at=outcome.observed_at,
+                )
+            )
+        return Accepted(accepted=len(outcomes))
+
+    def close(self, timeout_seconds: float) -> None:
+        """Finish the batches, then the log."""
+        self._batches.shutdown()
+        self._events.close(timeout_seconds)
+
+    def _assigned(self, customer: Customer) -> tuple[str, Variant]:
+        prediction_id = next(self._ids)
+        return prediction_id, assign(self.release.variants, customer.customer_id or prediction_id)
+
+    def _score(self, customers: list[Customer], digests: list[str]) -> list[float]:
+        rows = matrix(customers)
+        probabilities = [0.0] * len(customers)
+        for digest in set(digests):
+            mine = [index for index, each in enumerate(digests) if each == digest]
+            found = self._models[digest].score(rows[mine])
+            self._metrics.drift.see(rows[mine], found)
+            for index, probability in zip(mine, found.tolist(), strict=True):
+                probabilities[index] = probability
+        return probabilities
+
+    def _answered(self, customer: Customer, prediction_id: str, variant: Variant, churn_probability: float) -> Prediction:
+        probability = round(churn_probability, PROBABILITY_DIGITS)
+        decision = decide(variant.threshold, probability)
+        self._metrics.predicted(variant, decision)
+        self._events.append(
+            PredictionEvent(
+                prediction_id=prediction_id,
+                at=datetime.now(UTC),
+                release=str(self.release.digest),
+                variant=variant.role,
+                bundle_digest=variant.bundle_digest,
+                version=variant.version,
+                customer=customer,
+                churn_probability=probability,
+                decision=decision,
+            )
+        )
+        return Prediction(
+            prediction_id=prediction_id,
+            churn_probability=probability,
+            decision=decision,
+            expected_value_usd=round(expected_value_usd(self.release.business_case, probability), MONEY_DIGITS),
+            variant=variant.role,
+            version=variant.version,
+        )
+
+
+def _check_reference(bundle: Bundle) -> None:
+    """Raise BundleError unless the bundle counts its training rows in the bins of this code: a drift figure would be nonsense."""
+    place = f"bundle {bundle.digest}: reference.json"
+    expected = {field.name: list(field.bins) for field in FEATURES}
+    if strangers := sorted({*bundle.reference.fields} ^ {*expected}):
+        raise BundleError(f"{place} does not have the fields of the contract; they differ in {', '.join(strangers)}")
+    for name, shares, bins in _references(bundle, expected):
+        if shares.bins != bins or len(shares.shares) != len(bins):
+            raise BundleError(
+                f"{place}: {name} has bins {shares.bins} with {len(shares.shares)} shares, expected {bins}; train anew"
+            )
+
+
+def _references(bundle: Bundle, expected: dict[str, list[str]]) -> Iterator[tuple[str, Shares, list[str]]]:
+    for name, bins in expected.items():
+        yield name, bundle.reference.fields[name], bins
+    yield "churn_probability", bundle.reference.churn_probability, list(SCORE_BINS)
+
+
+def _model_in_use(loaded: Loaded) -> ModelInUse:
+    cards = [
+        Card(
+            variant=variant.role,
+            version=variant.version,
+            bundle_digest=variant.bundle_digest,
+            algorithm=loaded.bundles[variant.bundle_digest].manifest.algorithm,
+            card=loaded.bundles[variant.bundle_digest].card,
+        )
+        for variant in loaded.release.variants
+        if variant.bundle_digest in loaded.bundles
+    ]
+    return ModelInUse(contract_digest=CONTRACT_DIGEST, release=loaded.release, cards=cards)
