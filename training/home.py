@@ -1,11 +1,20 @@
 """Where offline work keeps its things: `releases/` is committed, `var/` is not."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.release import Stack
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class TrackingError(ValueError):
+    """An MLflow that does not answer, or refuses."""
+
+
+class ParityError(ValueError):
+    """An exported graph that does not answer as the fitted model does; it must not be served."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,15 @@ class Home:
         """The bundle store, as `CHURN_BUNDLES` wants it."""
         return (self.var / "bundles").as_uri()
 
+    def bundle(self, digest: str) -> Path:
+        """The folder of one bundle in that store."""
+        return self.var / "bundles" / digest
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether there is an MLflow to write to: a server, or an embedded database from an earlier training."""
+        return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (self.var / "mlflow.db").exists()
+
     @property
     def candidate(self) -> Path:
         """Holds the digest of the bundle that was trained last."""
@@ -38,6 +56,18 @@ class Home:
     def evidence(self, bundle_digest: str) -> Path:
         """What `churn evaluate` found of a bundle, as JSON of `app.release.Evidence`."""
         return self.var / "evidence" / f"{bundle_digest}.json"
+
+    def evaluation(self, bundle_digest: str) -> Path:
+        """The same with its curves, as JSON of `training.evaluate.Evaluation`."""
+        return self.var / "evaluations" / f"{bundle_digest}.json"
+
+    def training(self, bundle_digest: str) -> Path:
+        """How the bundle came to be chosen, as JSON of `training.train.Training`."""
+        return self.var / "trainings" / f"{bundle_digest}.json"
+
+    def report(self, bundle_digest: str) -> Path:
+        """The page that shows it all."""
+        return self.var / "reports" / f"{bundle_digest}.html"
 
     def past_release(self, digest: str) -> Path:
         """A copy of a release written here; with the git history of the release file it makes the chain readable."""
