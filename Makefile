@@ -36,7 +36,7 @@ check: $(ENVIRONMENT) ## lint, format, types, import rules
 mutants: $(ENVIRONMENT) ## mutation testing of contract, release, decide, split and the gates
 	$(BIN)/python -m bench.mutants
 
-bench: $(ENVIRONMENT) ## measure quality and speed; needs var/telco.csv (churn fetch)
+bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public table
 	$(BIN)/python -m bench.quality
 	$(BIN)/python -m bench.serving
 
@@ -67,6 +67,9 @@ $(ENVIRONMENT): requirements/dev.lock pyproject.toml
 
 var/sample.csv: | $(ENVIRONMENT)
 	$(BIN)/churn sample $@ --rows 10000
+
+var/telco.csv: | $(ENVIRONMENT)
+	$(BIN)/churn fetch $@
 
 # What is live on the local stack follows from the table, the code and the environment; nothing of it changed, nothing is done.
 # A table that is not a file here (a URL, a mistake) is left to `churn validate` to read or to name.
