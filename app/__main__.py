@@ -16,10 +16,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import uvicorn
 from prometheus_client import start_http_server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.main import DRAIN_SHARE, WAIT_SHARE, Process, create_app
 from app.metrics import registry
+from app.problems import ProblemError
 from app.settings import Settings, SettingsError
+from app.web import problem_answer
 
 # Longer than the balancer's idle timeout of 60 s, or it sends requests into connections that close under it.
 KEEP_ALIVE_SECONDS = 75
@@ -34,6 +37,19 @@ class JsonLines(logging.Formatter):
         said = {name: value for name, value in vars(record).items() if name not in _PLAIN}
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         return json.dumps({"time": time, "level": record.levelname.lower(), "event": record.getMessage(), **said}, default=str)
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it, but for what is no HTTP: that is answered with a problem as well."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer and close the connection."""
+        del msg
+        _, headers, content = problem_answer(ProblemError(400, "This is not a request of HTTP/1.1; see its method and headers."))
+        headers = [*headers, (b"content-length", b"%d" % len(content)), (b"connection", b"close")]
+        head = b"".join(b"%s: %s\r\n" % header for header in headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + content)
+        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -80,7 +96,7 @@ def main() -> int:
     logging.getLogger("churn").info("listening", extra={"host": settings.host, **ports})
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Protocol,
         loop="uvloop",
         lifespan="on",
         ws="none",

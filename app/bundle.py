@@ -1,14 +1,17 @@
 """A model bundle: five files under the digest of their manifest, verified before any of them is parsed."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 import msgspec
-from obstore.exceptions import BaseError
-from obstore.store import from_url
+from obstore.exceptions import BaseError, GenericError
+from obstore.store import ObjectStore, from_url
 
 from app.contract import CONTRACT_DIGEST, Customer
 from app.release import Digest
@@ -86,16 +89,32 @@ def sha256(content: bytes) -> str:
 
 def fetch_bundle(store_url: str, digest: str) -> Bundle:
     """The bundle `<store_url>/<digest>/`. Raises BundleError naming the file, what was found and what is expected."""
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise BundleError(f"the bundle is {digest!a}; give its whole digest, 64 hex digits")
     place = f"{store_url.rstrip('/')}/{digest}"
     try:
-        store = from_url(place)
+        store = _store(place)
         sizes = {item["path"]: item["size"] for batch in store.list() for item in batch}  # pyright: ignore[reportUnknownMemberType]  # its stub names arro3, which core does not carry
         _check_files(place, sizes)
         content = {name: bytes(store.get(name).bytes()) for name in sizes}
     except (BaseError, OSError) as exc:
-        # The first line says what is wrong; the store's own debugging notes follow it.
-        raise BundleError(f"{place} cannot be fetched: {str(exc).splitlines()[0]}") from exc
+        raise BundleError(f"{place} cannot be fetched: {_first_line(exc)}") from exc
     return open_bundle(content, digest, place)
+
+
+def _store(place: str) -> ObjectStore:
+    if place.startswith("file://") and not Path(unquote(urlsplit(place).path)).is_dir():
+        raise BundleError(f"{place} is not there; name a bundle that is in this store, or copy it there")
+    try:
+        return from_url(place)
+    except (ValueError, GenericError) as exc:
+        reason = _first_line(exc)
+        raise BundleError(f"{place} is no place of a store: {reason}; give a URL such as file:///srv/bundles") from exc
+
+
+def _first_line(exc: Exception) -> str:
+    """What is wrong; the store's own debugging notes follow it."""
+    return str(exc).splitlines()[0]
 
 
 def open_bundle(content: Mapping[str, bytes], digest: str, place: str) -> Bundle:

@@ -80,6 +80,18 @@ def test_a_bundle_that_is_not_there_is_named(tmp_path: Path):
         fetch_bundle((tmp_path / "nowhere").as_uri(), DIGEST)
 
 
+@pytest.mark.parametrize("store", ["relative/path", "nowhere://at/all"])
+def test_what_is_no_store_is_said_with_one_that_is(store: str):
+    with pytest.raises(BundleError, match=r"is no place of a store: .*give a URL such as file:///srv/bundles"):
+        fetch_bundle(store, DIGEST)
+
+
+@pytest.mark.parametrize("digest", ["", "abc", f"../{'0' * 61}", f"{'0' * 64}\n"])
+def test_what_is_no_digest_is_never_looked_for(tmp_path: Path, digest: str):
+    with pytest.raises(BundleError, match="give its whole digest, 64 hex digits"):
+        fetch_bundle(tmp_path.as_uri(), digest)
+
+
 def test_a_file_larger_than_a_bundle_has_is_refused_before_it_is_read(tmp_path: Path):
     digest = write_bundle(tmp_path, WHOLE)
     with (tmp_path / digest / "model.onnx").open("r+b") as file:

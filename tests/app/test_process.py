@@ -124,3 +124,16 @@ def test_customers_stay_out_of_log_and_metrics(place: Place, tmp_path: Path):
         assert secret not in server.scrape()
         server.stop()
     assert secret not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("head", ["FOO /livez HTTP/1.1", "GET /livez HTTP/9.9", "POST / HTTP/1.1\r\ncontent-length: many", "\0"])
+def test_what_is_no_http_is_a_problem_too(place: Place, tmp_path: Path, head: str):
+    with serving(place.settings(), tmp_path / "log") as server:
+        with socket.create_connection(("127.0.0.1", server.said("listening")["port"]), timeout=5) as connection:
+            connection.sendall(f"{head}\r\nhost: x\r\n\r\n".encode())
+            answer = connection.makefile("rb").read()
+        server.stop()
+    head_of_answer, _, body = answer.partition(b"\r\n\r\n")
+    assert head_of_answer.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head_of_answer
+    assert json.loads(body)["status"] == 400
