@@ -56,14 +56,16 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What is known of one bundle, measured on rows that it was not fitted on.
 
     Metrics named `required_fields_*` come from the same rows with only the required fields left in them. `subgroups` holds the
-    AUC of each `field=value`. The differences are to the bundle `compared_with`, on the same rows, and absent without one.
+    AUC of each `field=value`. `threshold` is the probability from which the figures in money, precision, recall and F1 count a
+    customer as offered. The differences are to the bundle `compared_with`, on the same rows, and absent without one.
     """
 
     evaluated_at: Moment
     data_digest: Digest
     contract_digest: Digest
-    rows: Count
+    rows: Annotated[int, msgspec.Meta(ge=1)]
     seed: Count
+    threshold: float
     metrics: dict[str, Estimate]
     subgroups: dict[str, Estimate]
     calibration_error: float
@@ -139,9 +141,10 @@ def decode_release(content: bytes, source: str) -> Release:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ReleaseError(f"{source} is not a release: {exc}") from exc
     if release.digest != (expected := release_digest(release)):
+        # That of local is in no git, and as long as it is there nothing is promoted in its place.
+        remedy = "remove it, then run `churn promote` again" if release.stack == "local" else "restore it from git"
         raise ReleaseError(
-            f"{source} carries digest {release.digest}, but its content has {expected}: it was edited by hand; "
-            "restore it from git, or write a new one with `churn promote`"
+            f"{source} carries digest {release.digest}, but its content has {expected}: it was edited by hand; {remedy}"
         )
     if all(variant.role != "champion" for variant in release.variants):
         raise ReleaseError(f"{source} has no champion among its variants; one of them must have role champion")

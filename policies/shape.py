@@ -44,6 +44,7 @@ Share = Annotated[float, _Form(lambda value: 0 < value <= 1, "a number above 0 a
 Months = Annotated[int, _Form(lambda value: 1 <= value <= 120, "1 to 120")]  # noqa: PLR2004  # the bounds are the declaration
 Percent = Annotated[int, _Form(lambda value: 0 <= value <= 100, "0 to 100")]  # noqa: PLR2004  # the bounds are the declaration
 Count = Annotated[int, _Form(lambda value: value >= 0, "a whole number from 0 up")]
+Rows = Annotated[int, _Form(lambda value: value >= 1, "a whole number from 1 up")]
 SchemaVersion = Annotated[int, _Form(lambda value: value == 1, "1")]
 
 
@@ -74,8 +75,9 @@ class Evidence(TypedDict):
     evaluated_at: Moment
     data_digest: Digest
     contract_digest: Digest
-    rows: Count
+    rows: Rows
     seed: Count
+    threshold: float
     metrics: dict[str, Estimate]
     subgroups: dict[str, Estimate]
     calibration_error: NotNegative

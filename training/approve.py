@@ -7,7 +7,7 @@ import msgspec
 
 from app.release import Approval, Release, ReleaseError, Stack
 from policies.signature import KEY_TYPE, NAMESPACE, principals_of, signing_key
-from training.history import releases
+from training.history import releases, replaced
 from training.home import Home
 from training.promote import restores
 from training.publish import Refused, allowed_signers, check, publish
@@ -21,8 +21,8 @@ def approve(home: Home, stack: Stack, key: Path) -> Release:
     chain = releases(home, stack)
     if not chain:
         raise ReleaseError(f"{home.release(stack)} is not there, so nothing can be approved; run `churn promote --stack {stack}`")
-    release, previous = chain[0], next(iter(chain[1:]), None)
-    _check_is_known(release, chain)
+    release, previous = chain[0], replaced(chain)
+    _check_restores(release, chain)
     check(home, release, previous, approved=False)
     approved = msgspec.structs.replace(release, approval=_signed(home, str(release.digest), key))
     check(home, approved, previous, approved=True)
@@ -30,14 +30,15 @@ def approve(home: Home, stack: Stack, key: Path) -> Release:
     return approved
 
 
-def _check_is_known(release: Release, chain: list[Release]) -> None:
-    known = {past.digest: past for past in chain}
-    for digest in (release.previous, release.rollback_of):
-        if digest is not None and digest not in known:
-            raise ReleaseError(f"the release {digest} is neither in git nor here; run `git fetch --unshallow`, then approve")
+def _check_restores(release: Release, chain: list[Release]) -> None:
     # A rollback is spared some gates for having passed them before, so it has to be the same.
-    if release.rollback_of is not None and not restores(release, known[release.rollback_of]):
-        raise Refused([f"rollback: it does not restore {release.rollback_of}, which it names; run `churn rollback` again"])
+    if (named := release.rollback_of) is None:
+        return
+    past = next((past for past in chain if past.digest == named), None)
+    if past is None:
+        raise ReleaseError(f"the release {named} is neither in git nor here; run `git fetch --unshallow`, then repeat")
+    if not restores(release, past):
+        raise Refused([f"rollback: it does not restore {named}, which it names; run `churn rollback` again"])
 
 
 def _signed(home: Home, digest: str, key: Path) -> Approval:

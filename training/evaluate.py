@@ -186,6 +186,7 @@ def evaluate(table: Table, bundle: Bundle, case: BusinessCase, *, champion: Bund
         contract_digest=CONTRACT_DIGEST,
         rows=len(churned),
         seed=seed,
+        threshold=break_even(case),
         metrics={**all_fields.metrics, **{f"required_fields_{k}": v for k, v in required_fields.metrics.items()}},
         subgroups=subgroup_aucs(matrix, churned, full, seed),
         calibration_error=all_fields.calibration_error,

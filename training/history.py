@@ -2,10 +2,12 @@
 
 import subprocess
 from collections.abc import Iterator, Sequence
+from datetime import UTC
 from io import BytesIO
 from pathlib import Path
 
 from app.release import Release, ReleaseError, Stack, decode_release
+from policies.release import NEEDS_APPROVAL
 from training.home import Home
 
 
@@ -20,15 +22,71 @@ def current(home: Home, stack: Stack) -> Release | None:
         raise ReleaseError(f"{path} cannot be read: {exc}; give access to it") from exc
 
 
+def base(home: Home, stack: Stack, file: Release | None) -> Release | None:
+    """What a new release replaces: the one in the stack's file; in git, where approval is needed, the one that HEAD has.
+
+    There a file that is not committed is a draft: no clone could read a chain that leads through it.
+    """
+    if stack not in NEEDS_APPROVAL or git(home.root, "rev-parse", "--is-inside-work-tree").strip() != b"true":
+        return file
+    name = f"HEAD:./{home.release(stack).relative_to(home.root)}"
+    content = git(home.root, "cat-file", "blob", name)
+    committed = decode_release(content, name) if content else None
+    # The file may carry an approval that is not committed yet.
+    return file if file and committed and file.digest == committed.digest else committed
+
+
 def releases(home: Home, stack: Stack) -> list[Release]:
-    """Newest first. Where the last one still names a `previous`, neither git nor `var/` knows that release: a gap."""
-    committed = _committed(home.release(stack))
-    chain: list[Release] = []
-    found = current(home, stack)
-    while found is not None:
-        chain.append(found)
-        found = None if found.previous is None else _copied(home, found.previous) or committed.get(found.previous)
-    return chain
+    """What is in the stack's file and those before it, newest first, as `chain` has them."""
+    return chain(home, stack, current(home, stack))
+
+
+def chain(home: Home, stack: Stack, newest: Release | None) -> list[Release]:
+    """From the newest back. Where the last one still names a `previous`, neither git nor `var/` knows that release: a gap."""
+    committed = _committed(home, stack)
+    found: list[Release] = []
+    while newest is not None:
+        found.append(newest)
+        newest = None if newest.previous is None else committed.get(newest.previous) or _copied(home, newest.previous)
+    return found
+
+
+def replaced(chain: Sequence[Release]) -> Release | None:
+    """What the newest of the chain replaced; None for the first ever. Raises ReleaseError where that is in a gap."""
+    if len(chain) == 1 and chain[0].previous is not None:
+        raise ReleaseError(
+            f"the release {chain[0].previous} is neither in git nor here; run `git fetch --unshallow`, then repeat"
+        )
+    return chain[1] if len(chain) > 1 else None
+
+
+def wanted(chain: Sequence[Release], to: str | None) -> Release:
+    """The release to go back to: the newest before the live one that `to` names, by version or by the beginning of its digest.
+
+    Raises ReleaseError saying which there are.
+    """
+    for release in _earlier(chain) if to is None else chain[1:]:
+        if to is None or release.champion.version == to or (len(to) >= 8 and str(release.digest).startswith(to)):  # noqa: PLR2004  # as git's short ids
+            return release
+    there = ", ".join(f"{release.champion.version} ({str(release.digest)[:12]})" for release in chain[1:]) or "none"
+    gap = (
+        f"; {chain[-1].previous} and older ones are neither in git nor here (`git fetch --unshallow`)"
+        if chain[-1].previous
+        else ""
+    )
+    wanted = to or f"a release before {'the one that the live one restored' if chain[0].rollback_of else 'the live one'}"
+    raise ReleaseError(f"{wanted} is not in the history; there is: {there}{gap}")
+
+
+def _earlier(chain: Sequence[Release]) -> Sequence[Release]:
+    """The releases to go back to. After a rollback those before what it restored: the one that it replaced was bad."""
+    place = {release.digest: i for i, release in enumerate(chain)}
+    at = 0
+    while (restored := chain[at].rollback_of) is not None:
+        if restored not in place:
+            return ()
+        at = place[restored]
+    return chain[at + 1 :]
 
 
 def git(folder: Path, *arguments: str, typed: bytes = b"") -> bytes:
@@ -48,18 +106,20 @@ def _copied(home: Home, digest: str) -> Release | None:
     return release if release.digest == digest else None
 
 
-def _committed(path: Path) -> dict[str, Release]:
+def _committed(home: Home, stack: Stack) -> dict[str, Release]:
     """Every version of the file in git, on any branch, by digest; versions that are no release are left out."""
-    commits = git(path.parent, "log", "--all", "--full-history", "--format=%H", "--", path.name).decode().split()
-    names = "".join(f"{commit}:./{path.name}\n" for commit in commits)
+    name = f"./{home.release(stack).relative_to(home.root)}"
+    commits = git(home.root, "log", "--all", "--full-history", "--format=%H", "--", name).decode().split()
+    names = "".join(f"{commit}:{name}\n" for commit in commits)
     found: dict[str, Release] = {}
-    for content in _blobs(git(path.parent, "cat-file", "--batch", typed=names.encode())):
+    for content in _blobs(git(home.root, "cat-file", "--batch", typed=names.encode())):
         try:
-            release = decode_release(content, str(path))
+            release = decode_release(content, name)
         except ReleaseError:
             continue
         if release.digest is not None:
-            found[release.digest] = release
+            # The newest comes first, and an approval comes later than what it approves.
+            found.setdefault(release.digest, release)
     return found
 
 
@@ -86,7 +146,7 @@ def _row(release: Release) -> tuple[str, ...]:
     auc = release.champion.evidence.metrics.get("auc")
     back = f"back to {release.rollback_of[:12]}: " if release.rollback_of else ""
     return (
-        f"{release.created_at:%Y-%m-%d %H:%M}",
+        f"{release.created_at.astimezone(UTC):%Y-%m-%d %H:%MZ}",
         release.created_by,
         ", ".join(f"{variant.role} {variant.version} {variant.weight_percent}%" for variant in release.variants),
         f"{auc.value:.4f} ({auc.low:.4f} to {auc.high:.4f})" if auc else "",

@@ -1,5 +1,6 @@
 """From a bundle, or from another stack, to a stack's release file; and back again."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +11,16 @@ import msgspec
 
 from app.bundle import Manifest, fetch_bundle
 from app.contract import CONTRACT_DIGEST
-from app.decide import break_even
+from app.decide import break_even, value_of_a_saved_customer_usd
 from app.release import BusinessCase, Evidence, Image, Release, ReleaseError, Role, Stack, Variant, sealed
-from training.history import current, git, releases
+from policies.release import NEEDS_APPROVAL
+from training.history import base, chain, current, git, releases, replaced, wanted
 from training.home import Home
 from training.publish import Refused, check, publish
 
-__all__ = ["Refused", "Request", "draft", "promote", "rollback"]
+__all__ = ["Refused", "Request", "business_case", "draft", "promote", "rollback"]
 
+CHALLENGER_PERCENT = 10
 _T = TypeVar("_T")
 
 
@@ -25,7 +28,7 @@ _T = TypeVar("_T")
 class Request:
     """What to release. Image and business case stay as they are live, or come from `from_stack`, unless they are given.
 
-    `bundle` is a digest, the bundle trained last unless given; `weight_percent` is a challenger's; `image` is
+    `bundle` is a digest, the bundle trained last unless given; `weight_percent` is a challenger's, 10 unless given; `image` is
     `repository@sha256:...`; `business_case` holds the values to change, by field.
     """
 
@@ -33,7 +36,7 @@ class Request:
     bundle: str | None = None
     from_stack: Stack | None = None
     role: Role = "champion"
-    weight_percent: int = 10
+    weight_percent: int | None = None
     image: str | None = None
     commit: str | None = None
     business_case: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -46,25 +49,21 @@ def promote(home: Home, request: Request) -> Release:
 
     Raises Refused by a gate, ReleaseError or BundleError for what cannot be read; then nothing was written.
     """
-    live = current(home, request.stack)
-    release = draft(home, request, live)
-    if live is not None and _answers(release) == _answers(live):
-        return live
-    check(home, release, live, approved=False)
-    publish(home, release, replaces=release.previous)
-    return release
+    file = current(home, request.stack)
+    live = base(home, request.stack, file)
+    return _put(home, draft(home, request, live), live, file)
 
 
 def rollback(
     home: Home, stack: Stack, to: str | None = None, created_by: str | None = None, reason: str | None = None
 ) -> Release:
     """The release now in the stack's file: it restores the one before, or that of version or digest `to`. Raises as promote."""
-    chain = releases(home, stack)
-    if not chain:
-        raise ReleaseError(f"{home.release(stack)} is not there, so nothing can be undone; run `churn promote --stack {stack}`")
-    live, restored = chain[0], _wanted(chain, to)
-    if _answers(restored) == _answers(live):
-        return live
+    file = current(home, stack)
+    live = base(home, stack, file)
+    if live is None:
+        found, remedy = ("committed", "remove it") if file else ("there", f"run `churn promote --stack {stack}`")
+        raise ReleaseError(f"{home.release(stack)} is not {found}, so nothing can be undone; {remedy}")
+    restored = wanted(chain(home, stack, live), to)
     release = sealed(
         msgspec.structs.replace(
             restored,
@@ -75,18 +74,31 @@ def rollback(
             rollback_of=restored.digest,
         )
     )
-    check(home, release, live, approved=False)
-    publish(home, release, replaces=live.digest)
+    return _put(home, release, live, file)
+
+
+def _put(home: Home, release: Release, live: Release | None, file: Release | None) -> Release:
+    """The release now in the file, which held `file`: this one, unless what is live, or a draft on top of it, says the same."""
+    drafted = file if file and file.previous == release.previous else None
+    for there in filter(None, (live, drafted)):
+        if _answers(there) == _answers(release):
+            release = there
+            break
+    else:
+        check(home, release, live, approved=False)
+    if file is None or file.digest != release.digest:
+        publish(home, release, replaces=file.digest if file else None)
     return release
 
 
 def draft(home: Home, request: Request, live: Release | None) -> Release:
     """The release that the request asks for on top of `live`, sealed and not yet judged."""
-    history = releases(home, request.stack)
+    if request.weight_percent is not None and request.role != "challenger":
+        raise ReleaseError(f"--weight is {request.weight_percent}, but only a challenger has a share to choose; leave it out")
+    history = chain(home, request.stack, live)
     source = _source(home, request)
     kept = source or live
-    stated = msgspec.to_builtins(kept.business_case if kept else BusinessCase())
-    case = _typed({**stated, **request.business_case}, BusinessCase, "the business case")
+    case = business_case(kept.business_case if kept else BusinessCase(), request.business_case)
     variants = _taken_over(home, source, history) if source else _joined(live, _variant(home, request, history))
     return sealed(
         Release(
@@ -100,6 +112,18 @@ def draft(home: Home, request: Request, live: Release | None) -> Release:
             previous=live.digest if live else None,
         )
     )
+
+
+def business_case(kept: BusinessCase, changes: Mapping[str, float]) -> BusinessCase:
+    """The case with some values changed, by field. Raises ReleaseError for a case that nothing can be reckoned with."""
+    case = _typed({**msgspec.to_builtins(kept), **changes}, BusinessCase, "the business case")
+    gain_usd = case.offer_acceptance * value_of_a_saved_customer_usd(case)
+    if not (0 < gain_usd < math.inf and case.offer_cost_usd < math.inf):
+        raise ReleaseError(
+            f"the business case is wrong: an accepted offer costs {case.offer_cost_usd} USD and brings {gain_usd} USD; "
+            "give amounts above 0 that can be reckoned with"
+        )
+    return case
 
 
 def restores(release: Release, restored: Release) -> bool:
@@ -118,23 +142,32 @@ def _source(home: Home, request: Request) -> Release | None:
         return None
     if request.bundle is not None or request.from_stack == request.stack or request.role != "champion":
         raise ReleaseError("--from takes all variants of another stack: leave out --bundle and --role, and name another stack")
-    source = current(home, request.from_stack)
-    if source is None:
+    there = releases(home, request.from_stack)
+    if not there:
         raise ReleaseError(f"{home.release(request.from_stack)} is not there; run `churn promote --stack {request.from_stack}`")
-    return source
+    if request.from_stack in NEEDS_APPROVAL:
+        check(home, there[0], replaced(there), approved=True)
+    return there[0]
 
 
 def _taken_over(home: Home, source: Release, history: Sequence[Release]) -> list[Variant]:
-    known = _versions(history)
+    known, champion = _versions(history), history[0].champion.bundle_digest if history else None
     return [
         msgspec.structs.replace(
             variant,
             version=known.get(variant.bundle_digest, variant.version),
-            # A later evaluation, against this stack's own champion, tells more than the one that came along.
-            evidence=_evidence(home, variant.bundle_digest) or variant.evidence,
+            evidence=_later_evidence(home, variant, champion) or variant.evidence,
         )
         for variant in source.variants
     ]
+
+
+def _later_evidence(home: Home, variant: Variant, champion: str | None) -> Evidence | None:
+    """What was found here after what the variant carries, against this stack's own champion, and so tells more."""
+    found = _evidence(home, variant.bundle_digest)
+    if found is None or found.evaluated_at <= variant.evidence.evaluated_at or (champion and found.compared_with != champion):
+        return None
+    return found
 
 
 def _variant(home: Home, request: Request, history: Sequence[Release]) -> Variant:
@@ -147,7 +180,7 @@ def _variant(home: Home, request: Request, history: Sequence[Release]) -> Varian
         raise ReleaseError(f"{home.evidence(digest)} is not there; run `churn evaluate --bundle {digest}`")
     return Variant(
         role=request.role,
-        weight_percent={"champion": 100, "challenger": request.weight_percent, "shadow": 0}[request.role],
+        weight_percent={"champion": 100, "challenger": request.weight_percent or CHALLENGER_PERCENT, "shadow": 0}[request.role],
         bundle_digest=digest,
         version=_versions(history).get(digest) or _next_version(home, history, manifest),
         threshold=0.0,
@@ -189,6 +222,8 @@ def _candidate(home: Home) -> str:
         return home.candidate.read_text().strip()
     except FileNotFoundError:
         raise ReleaseError(f"{home.candidate} is not there; run `churn train` first, or give --bundle") from None
+    except UnicodeDecodeError as exc:
+        raise ReleaseError(f"{home.candidate} is not UTF-8: {exc}; run `churn train` again, or give --bundle") from exc
 
 
 def _evidence(home: Home, bundle_digest: str) -> Evidence | None:
@@ -220,18 +255,3 @@ def _author(home: Home) -> str:
     if email := git(home.root, "config", "user.email").decode().strip():
         return email
     raise ReleaseError("nobody is named as the author; run `git config user.email you@example.com`, or give --created-by")
-
-
-def _wanted(chain: Sequence[Release], to: str | None) -> Release:
-    """The newest release before the live one that `to` names: by version, or by the beginning of its digest."""
-    past = chain[1:]
-    for release in past:
-        if to is None or release.champion.version == to or (len(to) >= 8 and str(release.digest).startswith(to)):  # noqa: PLR2004  # as git's short ids
-            return release
-    there = ", ".join(f"{release.champion.version} ({str(release.digest)[:12]})" for release in past) or "none"
-    gap = (
-        f"; {chain[-1].previous} and older ones are neither in git nor here (`git fetch --unshallow`)"
-        if chain[-1].previous
-        else ""
-    )
-    raise ReleaseError(f"{to or 'a release before the live one'} is not in the history; there is: {there}{gap}")

@@ -4,6 +4,7 @@ import fcntl
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC
 
 from app.release import Release, ReleaseError, Stack, encode_release
 from policies.release import APPROVAL, violations
@@ -56,6 +57,8 @@ def allowed_signers(home: Home) -> str:
         return home.allowed_signers.read_text()
     except FileNotFoundError:
         return ""
+    except UnicodeDecodeError as exc:
+        raise ReleaseError(f"{home.allowed_signers} is not UTF-8: {exc}; restore it from git") from exc
 
 
 def _plain(release: Release) -> dict[str, object]:
@@ -66,9 +69,8 @@ def _plain(release: Release) -> dict[str, object]:
 def _who_won(live: Release | None, stack: Stack) -> str:
     if live is None:
         return f"the release of {stack} was taken away"
-    return (
-        f"{live.created_by} released {live.champion.version} on {stack} at {live.created_at:%Y-%m-%d %H:%M:%SZ} ({live.digest})"
-    )
+    created_at = live.created_at.astimezone(UTC)
+    return f"{live.created_by} released {live.champion.version} on {stack} at {created_at:%Y-%m-%d %H:%M:%SZ} ({live.digest})"
 
 
 @contextmanager

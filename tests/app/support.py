@@ -109,6 +109,7 @@ def variant(bundle_digest: str, role: Any = "champion", weight_percent: int = 10
         contract_digest=CONTRACT_DIGEST,
         rows=3,
         seed=1,
+        threshold=0.357143,
         metrics={},
         subgroups={},
         calibration_error=0.01,

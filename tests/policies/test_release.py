@@ -184,7 +184,9 @@ MISFITS: list[tuple[str, Callable[[Json], object], str]] = [
     ("cost", lambda r: r["business_case"].update(offer_cost_usd=0.0), "offer_cost_usd is 0.0; give a number above 0"),
     ("months", lambda r: r["business_case"].update(horizon_months=121), "horizon_months is 121; give 1 to 120"),
     ("no months", lambda r: r["business_case"].update(horizon_months=0), "horizon_months is 0; give 1 to 120"),
-    ("rows", lambda r: r["variants"][0]["evidence"].update(rows=-1), "rows is -1; give a whole number from 0 up"),
+    ("rows", lambda r: r["variants"][0]["evidence"].update(rows=0), "rows is 0; give a whole number from 1 up"),
+    ("seed", lambda r: r["variants"][0]["evidence"].update(seed=-1), "seed is -1; give a whole number from 0 up"),
+    ("offers", lambda r: r["variants"][0]["evidence"].update(threshold=None), "threshold is null; give a finite number"),
     ("parity", lambda r: r["variants"][0]["evidence"].update(parity_max_abs=-1.0), "is -1.0; give a number from 0 up"),
     ("large rows", lambda r: r["variants"][0]["evidence"].update(rows=2**63), "rows is a int; give a whole number"),
 ]  # fmt: skip
@@ -288,12 +290,27 @@ def test_weights_make_a_hundred_and_roles_are_kept(variants: tuple[Variant, ...]
 @pytest.mark.parametrize("off", [2e-9, -2e-9])
 def test_a_threshold_is_the_break_even_of_the_business_case(off: float):
     at = break_even(BusinessCase())
-    assert broken(make_release(variants=(make_variant(threshold=at + off),))) == {
+    evidence = make_evidence(threshold=at + off)
+    assert broken(make_release(variants=(make_variant(threshold=at + off, evidence=evidence),))) == {
         "threshold": f"champion 1.0.0 (aaaaaaaaaaaa) has threshold {at + off!r}, "
         f"the business case breaks even at {at!r}; give that"
     }
     rounded = make_variant(threshold=at + off * 0.4)
     assert broken(make_release(variants=(rounded,))) == {}
+
+
+@pytest.mark.parametrize("off", [2e-9, -2e-9])
+def test_evidence_counts_as_offered_whom_the_release_makes_the_offer(off: float):
+    at = break_even(BusinessCase())
+    evidence = make_evidence(threshold=at + off)
+    message = (
+        f"champion 1.0.0 (aaaaaaaaaaaa) was evaluated for offers from probability {at + off!r}, it makes them from {at!r}; "
+        "run `churn evaluate TABLE` with the same business case"
+    )
+    assert broken(make_release(variants=(make_variant(evidence=evidence),))) == {"evidence-threshold": message}
+    back = successor(FIRST, variants=(make_variant(evidence=evidence),), rollback_of="9" * 64)
+    assert broken(back, FIRST) == {"evidence-threshold": message}
+    assert broken(with_evidence(threshold=at + off * 0.4)) == {}
 
 
 @pytest.mark.parametrize(
@@ -385,7 +402,13 @@ def test_a_release_after_one_without_champion_cannot_have_been_compared():
             "auc",
             f"has -0.0051 AUC against {'9' * 64}; down to -0.005 is",
         ),
-        ({"calibration_error": 0.0501}, "calibration", "has calibration error 0.0501; up to 0.05 is allowed: train again"),
+        (
+            {"calibration_error": 0.0568},
+            "calibration",
+            "champion 1.0.0 (aaaaaaaaaaaa) has calibration error 0.0568 on 1400 rows; up to 0.03, and 0.0267 for chance on so "
+            "many rows, is allowed: train again",
+        ),
+        ({"calibration_error": 0.131, "rows": 100}, "calibration", "on 100 rows; up to 0.03, and 0.1000 for chance"),
         ({"subgroups": {}}, "subgroups", "was measured on no subgroup; run `churn evaluate`"),
         (
             {"subgroups": {"g=x": estimate(0.6, 0.09)}},
@@ -413,7 +436,9 @@ def test_evidence_beyond_a_limit_breaks_that_rule_alone(changes: dict[str, Any],
     [
         {"metrics": {"auc": estimate(0.53)}, "subgroups": {"g=x": estimate(0.6)}},
         {"auc_difference": estimate(-0.005)},
-        {"calibration_error": 0.05},
+        {"calibration_error": 0.0567},
+        {"calibration_error": 0.13, "rows": 100},
+        {"calibration_error": 1.03, "rows": 1},
         {"subgroups": {"g=x": estimate(0.6, 0.1)}},
         {"parity_max_abs": 1e-6},
         {"relative_cost": 3.0},
@@ -430,7 +455,7 @@ def test_limits_can_be_set_and_each_governs_its_rule():
     strict = Limits(
         auc_margin=-1,
         min_auc=0.9,
-        max_calibration_error=0,
+        max_calibration_error=-1,
         max_subgroup_auc_gap=-1,
         max_parity=0,
         max_relative_cost=0,
@@ -473,13 +498,13 @@ def test_a_rollback_is_spared_age_version_and_comparison_and_nothing_else():
         "version",
     }
     bad = make_evidence(
-        metrics={"auc": estimate(0.4)}, calibration_error=1.0, parity_max_abs=1.0, relative_cost=9.0, subgroups={}
+        metrics={"auc": estimate(0.4)}, threshold=0.2, calibration_error=1.0, parity_max_abs=1.0, relative_cost=9.0, subgroups={}
     )
     variants = (make_variant(evidence=bad, weight_percent=99, threshold=0.1, version="1.0.1"),)
     worst = msgspec.structs.replace(successor(FIRST, stack="prod", variants=variants, rollback_of="9" * 64), digest="8" * 64)
     assert broken(worst, SECOND).keys() == {
-        *("digest", "stack", "chain", "weights", "threshold", "image", "auc", "calibration", "subgroups"),
-        *("parity", "relative-cost", "version", "approval"),
+        *("digest", "stack", "chain", "weights", "threshold", "evidence-threshold", "image", "auc", "calibration"),
+        *("subgroups", "parity", "relative-cost", "version", "approval"),
     }
 
 

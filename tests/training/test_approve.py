@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 
 from app.release import Release, ReleaseError, encode_release, sealed
 from tests.signing import make_key, openssh_accepts, public_key
-from tests.training.released import COMMIT, IMAGE, add_bundle, make_home
+from tests.training.released import COMMIT, IMAGE, add_bundle, commit, git, make_home
 from training.approve import approve
 from training.history import current, releases
 from training.home import Home
@@ -55,9 +56,11 @@ def test_an_approval_is_kept_in_the_history_and_is_for_one_release_only(home: Ho
     release_to_prod(home)
     approved = approve(home, "prod", key)
     assert approve(home, "prod", key) == approved
+    commit(home)
     later = release_to_prod(home, 2)
     assert later.approval is None
     assert releases(home, "prod") == [later, approved]
+    commit(home)
     assert rollback(home, "prod").approval is None
     assert approve(home, "prod", key).approval is not None
 
@@ -96,6 +99,7 @@ def test_a_release_that_the_gates_refuse_is_not_signed(home: Home, key: Path):
 def test_a_rollback_that_does_not_restore_what_it_names_is_not_signed(home: Home, key: Path):
     allow(home, key)
     first = release_to_prod(home)
+    commit(home)
     second = release_to_prod(home, 2)
     unseen = msgspec.structs.replace(first.champion, bundle_digest=add_bundle(home, 3), version="1.0.2")
     forged = msgspec.structs.replace(first, variants=(unseen,), created_at=second.created_at, previous=second.digest)
@@ -114,7 +118,9 @@ def test_a_rollback_that_does_not_restore_what_it_names_is_not_signed(home: Home
 def test_what_was_replaced_has_to_be_at_hand(home: Home, key: Path):
     allow(home, key)
     first = release_to_prod(home)
+    commit(home)
     release_to_prod(home, 2)
+    shutil.rmtree(home.root / ".git")
     home.past_release(str(first.digest)).unlink()
     with pytest.raises(ReleaseError, match=f"^the release {first.digest} is neither in git nor here"):
         approve(home, "prod", key)
@@ -150,10 +156,43 @@ def test_without_a_release_there_is_nothing_to_approve(home: Home, key: Path):
         approve(home, "prod", key)
 
 
+def churn(home: Home, *arguments: str) -> str:
+    call = "import sys; from training.cli import main; sys.argv[0] = 'churn'; main()"
+    command = [sys.executable, "-c", call, "--home", str(home.root), *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_churn_approve_says_who_approved_what(home: Home, key: Path):
     allow(home, key)
     release = release_to_prod(home)
-    call = "import sys; from training.cli import main; sys.argv[0] = 'churn'; main()"
-    command = [sys.executable, "-c", call, "--home", str(home.root), "approve", "--stack", "prod", "--key", str(key)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert done.stdout == f"{home.release('prod')}: 1.0.0 ({release.digest}) approved by bob@example.com\n", done.stderr
+    said = churn(home, "approve", "--stack", "prod", "--key", str(key))
+    assert said == f"{home.release('prod')}: 1.0.0 ({release.digest}) approved by bob@example.com\n"
+
+
+def test_a_release_that_replaced_a_draft_is_read_approved_and_undone_in_a_fresh_clone(home: Home, key: Path, tmp_path: Path):
+    allow(home, key)
+    release_to_prod(home)
+    first = approve(home, "prod", key)
+    commit(home)
+    for seed in (2, 3):
+        bundle = add_bundle(home, seed, compared=first.champion.bundle_digest)
+        release = promote(home, Request(stack="prod", bundle=bundle))
+    commit(home)
+    clone = Home(tmp_path / "clone")
+    git(home.root, "clone", "--quiet", str(home.root), str(clone.root))
+    git(clone.root, "config", "user.email", "ada@example.com")
+    assert releases(clone, "prod") == [release, first]
+    churn(clone, "approve", "--stack", "prod", "--key", str(key))
+    approved = current(clone, "prod")
+    git(clone.root, "-c", "user.name=Bob", "commit", "--quiet", "--all", "--message", "approve")
+    shutil.rmtree(clone.var)
+    churn(clone, "rollback", "--stack", "prod")
+    churn(clone, "approve", "--stack", "prod", "--key", str(key))
+    back = current(clone, "prod")
+    assert back is not None
+    assert back.approval is not None
+    assert (back.variants, back.previous, back.rollback_of) == (first.variants, release.digest, first.digest)
+    assert releases(clone, "prod") == [back, approved, first]
+    assert len(churn(clone, "releases", "--stack", "prod").splitlines()) == 4

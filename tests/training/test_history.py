@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import msgspec
@@ -74,6 +75,27 @@ def test_a_copy_that_is_broken_or_of_another_release_is_not_believed(home: Home)
     assert [release.digest for release in releases(home, "local")] == [third]
 
 
+def test_of_a_release_the_version_committed_last_counts_as_an_approval_comes_later(home: Home):
+    unapproved = promote(home, Request(stack="local", bundle=add_bundle(home, 0)))
+    commit(home)
+    approved = msgspec.structs.replace(unapproved, approval=Approval(approver="bob@example.com", signature=""))
+    home.release("local").write_bytes(encode_release(approved))
+    commit(home)
+    later = promote(home, Request(stack="local", bundle=add_bundle(home, 1, compared=unapproved.champion.bundle_digest)))
+    # The copy made here has not heard of the approval.
+    home.past_release(str(unapproved.digest)).write_bytes(encode_release(unapproved))
+    assert releases(home, "local") == [later, approved]
+    home.past_release(str(unapproved.digest)).unlink()
+    assert releases(home, "local") == [later, approved]
+
+
+def test_times_in_the_table_are_utc(home: Home):
+    release = promote(home, Request(stack="local", bundle=add_bundle(home, 0)))
+    east = release.created_at.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    [_, line] = table([msgspec.structs.replace(release, created_at=east)]).splitlines()
+    assert line.startswith(f"{release.created_at:%Y-%m-%d %H:%MZ}  ")
+
+
 def test_history_without_git_is_that_of_the_copies(home: Home, monkeypatch: pytest.MonkeyPatch):
     digests = three_releases(home)
     monkeypatch.setenv("PATH", "")
@@ -94,7 +116,7 @@ def test_the_table_says_who_when_why_and_what_was_replaced(home: Home):
     lines = table(releases(home, "local")).splitlines()
     assert lines[0].split() == ["created", "by", "variants", "AUC", "replaced", "approved", "by", "why"]
     assert lines[1].startswith(
-        f"{back.created_at:%Y-%m-%d %H:%M}  ada@example.com  champion 1.0.0 100%  0.8450 (0.8250 to 0.8650)  "
+        f"{back.created_at:%Y-%m-%d %H:%MZ}  ada@example.com  champion 1.0.0 100%  0.8450 (0.8250 to 0.8650)  "
     )
     assert lines[1].split()[10] == third[:12]
     assert lines[1].endswith(f"back to {first[:12]}: it was better")
@@ -141,8 +163,8 @@ for command in json.loads(sys.argv[1]):
 
 
 def test_churn_promote_and_rollback_write_and_say_what_they_wrote(home: Home):
-    first = add_bundle(home, 1)
-    better = add_bundle(home, 2, compared=first)
+    first = add_bundle(home, 1, threshold=0.5)
+    better = add_bundle(home, 2, compared=first, threshold=0.5)
     image = ["--image", f"registry.example/churn@sha256:{'1' * 64}", "--commit", "2" * 40]
     commands = [
         ["promote", "--bundle", first, "--offer-cost-usd", "84", "--reason", "first"],
