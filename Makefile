@@ -75,8 +75,8 @@ var/telco.csv: | $(ENVIRONMENT)
 # A table that is not a file here (a URL, a mistake) is left to `churn validate` to read or to name.
 TABLE := $(if $(filter var/sample.csv,$(DATA)),$(DATA),$(wildcard $(DATA)))
 $(UP)/released: $(UP)/data $(TABLE) $(CODE) $(ENVIRONMENT) $(if $(wildcard releases/local.json),,again)
-	$(BIN)/churn validate $(DATA)
-	$(BIN)/churn train $(DATA)
+	$(BIN)/churn validate "$(DATA)"
+	$(BIN)/churn train "$(DATA)"
 	$(BIN)/churn promote --stack local $(if $(shell git config user.email),,--created-by $(or $(USER),$(LOGNAME),local))
 	touch $@
 

@@ -21,10 +21,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def telco_csv() -> Path:
     """The public Telco table, where it is at hand."""
     named = os.environ.get("TELCO_CSV")
-    places = [Path(named)] if named else [CHECKOUT / "var" / "telco.csv", CHECKOUT.parent / "shared" / "data" / "telco.csv"]
-    for place in places:
-        if place.is_file():
-            return place
+    place = Path(named) if named else CHECKOUT / "var" / "telco.csv"
+    if place.is_file():
+        return place
     pytest.skip("the Telco table is not here: run `churn fetch`, or name a copy in TELCO_CSV")
 
 

@@ -5,6 +5,7 @@ import math
 import platform
 import tempfile
 import warnings
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from app.bundle import (
     SCORE_BIN_EDGES,
     SCORE_BINS,
     Bundle,
+    BundleError,
     Golden,
     Manifest,
     Reference,
@@ -76,6 +78,10 @@ def export(pipeline: Pipeline) -> bytes:
     used = {name for node in graph.node for name in node.input}
     for unused in [constant for constant in graph.initializer if constant.name not in used]:
         graph.initializer.remove(unused)
+    # The exporter collects them in a set, whose order changes from process to process.
+    imports = sorted(model.opset_import, key=lambda one: one.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
     onnx.checker.check_model(model, full_check=True)  # pyright: ignore[reportUnknownMemberType]  # a bare PathLike in its stub
     return model.SerializeToString(deterministic=True)
 
@@ -118,17 +124,20 @@ def contents(
 
 
 def write_bundle(files: dict[str, bytes], home: Home) -> Bundle:
-    """The bundle, written whole under its digest below `home`; the same bundle twice is one."""
+    """The bundle, written whole under its digest below `home`. The same bundle twice is one; a damaged one is replaced."""
     digest = sha256(files[MANIFEST])
     folder = home.bundle(digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
-            whole = Path(name) / digest
-            whole.mkdir()
-            for file, content in files.items():
-                write_whole(whole / file, content)
-            whole.rename(folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
+        whole = Path(name) / digest
+        whole.mkdir()
+        for file, content in files.items():
+            write_whole(whole / file, content)
+        with suppress(BundleError):
+            return fetch_bundle(home.bundles_url, digest)
+        if folder.exists():
+            folder.rename(Path(name) / "damaged")
+        whole.rename(folder)
     return fetch_bundle(home.bundles_url, digest)
 
 

@@ -99,7 +99,7 @@ LINEAR = Candidate("logistic-regression", {"C": Span(0.003, 3, log=True)}, _line
 FOREST = Candidate(
     "random-forest",
     {
-        "n_estimators": Span(40, 100, whole=True),
+        "n_estimators": Span(30, 60, whole=True),
         "min_samples_leaf": Span(5, 40, log=True, whole=True),
         "max_features": Span(0.1, 0.4),
     },
@@ -140,7 +140,7 @@ def fit(candidate: Candidate, params: Params, matrix: Matrix, churned: Labels, s
     """The fitted pipeline from (n, features) float32 to a probability; the masked copy is added here."""
     rows, labels, weights = with_masked_copy(matrix, churned)
     # Routing takes the weights through the vote and its legs to the classifiers. One thread for each fit: on tables of this
-    # size several wait for each other ten times as long as they work, and folds run side by side instead.
+    # size several wait for each other ten times as long as they work.
     with sklearn.config_context(enable_metadata_routing=True), threadpool_limits(limits=1):
         pipeline = Pipeline([("engineer", Engineer()), ("model", candidate.model(params, seed))])
         return pipeline.fit(rows, labels, sample_weight=weights)

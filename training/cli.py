@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from training.evaluate import Evaluation
 
 # A command imports what it needs when it runs: MLflow and scikit-learn take seconds that `churn releases` has no use for.
-cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 BAD_INPUT = (BundleError, ReleaseError, TableError, TrackingError)
 
 _CASE_HELP = "Of the business case; as it is live unless given."
 _StackOption = Annotated[Stack, typer.Option(help="Whose release file.")]
 _CaseOption = Annotated[float | None, typer.Option(help=_CASE_HELP)]
+_HorizonOption = Annotated[int | None, typer.Option(help=_CASE_HELP)]
 _AuthorOption = Annotated[str | None, typer.Option(help="Who does this; git's user.email unless given.")]
 _ReasonOption = Annotated[str | None, typer.Option(help="Why, for those who read the history.")]
 
@@ -127,14 +128,20 @@ def train(
     only: Annotated[Algorithm | None, typer.Option(help="Ship this model, whatever the comparison says.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed and table make the same bundle.")] = 0,
     stack: Annotated[Stack, typer.Option(help="Compare with the champion that is live there.")] = "local",
+    offer_cost_usd: _CaseOption = None,
+    offer_acceptance: _CaseOption = None,
+    margin_usd_per_month: _CaseOption = None,
+    horizon_months: _HorizonOption = None,
 ) -> None:
     """Search, compare, fit, export and evaluate models on a table; the simplest good one becomes a bundle with evidence."""
     from training.data import load_table
+    from training.promote import business_case
     from training.settings import Settings
     from training.train import train as run
 
     live, champion = _live(context.obj, stack)
-    settings = Settings(seed=seed, strategy=search, trials=trials, measure=choose, case=live, only=only)
+    case = business_case(live, _stated(offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
+    settings = Settings(seed=seed, strategy=search, trials=trials, measure=choose, case=case, only=only)
     done = run(load_table(table), context.obj, settings, champion)
     typer.echo(done.cleaning)
     for one in done.training.competitors:
@@ -151,17 +158,23 @@ def evaluate(
     table: Annotated[str, _TABLE],
     bundle: Annotated[str | None, typer.Option(help="Digest; the bundle trained last unless given.")] = None,
     stack: Annotated[Stack, typer.Option(help="Compare with the champion that is live there, in its business case.")] = "local",
+    offer_cost_usd: _CaseOption = None,
+    offer_acceptance: _CaseOption = None,
+    margin_usd_per_month: _CaseOption = None,
+    horizon_months: _HorizonOption = None,
 ) -> None:
     """Judge a bundle on the test rows of a table, and against the live champion; what is found is what `promote` goes by."""
     from training.data import load_table
     from training.evaluate import evaluate as judge
     from training.prepare import clean
+    from training.promote import business_case
     from training.report import keep
 
     live, champion = _live(context.obj, stack)
+    case = business_case(live, _stated(offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
     wanted = fetch_bundle(context.obj.bundles_url, bundle or _last_trained(context.obj))
     cleaned, _ = clean(load_table(table))
-    evaluation = judge(cleaned, wanted, live, champion=champion)
+    evaluation = judge(cleaned, wanted, case, champion=champion)
     _print_evaluation(evaluation, keep(context.obj, evaluation, None))
 
 
@@ -204,12 +217,21 @@ def serve(
 
 
 def _live(home: Home, stack: Stack) -> tuple[BusinessCase, Bundle | None]:
-    from training.history import current
+    from training.history import base, current
 
-    live = current(home, stack)
+    live = base(home, stack, current(home, stack))
     if live is None:
         return BusinessCase(), None
-    return live.business_case, fetch_bundle(home.bundles_url, live.champion.bundle_digest)
+    try:
+        return live.business_case, fetch_bundle(home.bundles_url, live.champion.bundle_digest)
+    except BundleError as exc:
+        remedy = f"bring back the champion of {stack}, or remove {home.release(stack)} to begin without one"
+        raise BundleError(f"{exc}\n{remedy}") from exc
+
+
+def _stated(*values: float | None) -> dict[str, float]:
+    """The values of a business case that were given, in the order of its fields."""
+    return {name: value for name, value in zip(BusinessCase.__struct_fields__, values, strict=True) if value is not None}
 
 
 def _last_trained(home: Home) -> str:
@@ -217,6 +239,8 @@ def _last_trained(home: Home) -> str:
         return home.candidate.read_text().strip()
     except FileNotFoundError:
         raise BundleError(f"{home.candidate} is not there: no bundle was trained yet; run `churn train TABLE`") from None
+    except UnicodeDecodeError as exc:
+        raise BundleError(f"{home.candidate} is not UTF-8: {exc}; run `churn train TABLE` again, or name a bundle") from exc
 
 
 def _print_evaluation(evaluation: "Evaluation", report: Path) -> None:
@@ -238,11 +262,11 @@ def promote(
     image: Annotated[str | None, typer.Option(help="repository@sha256:...; the live one unless given.")] = None,
     commit: Annotated[str | None, typer.Option(help="What the image was built from; HEAD unless given.")] = None,
     role: Annotated[Role, typer.Option(help="A champion replaces all; others run beside it.")] = "champion",
-    weight: Annotated[int, typer.Option(min=1, max=99, help="Percent of the customers that a challenger answers.")] = 10,
+    weight: Annotated[int | None, typer.Option(min=1, max=99, help="Percent that a challenger answers; 10 unless given.")] = None,
     offer_cost_usd: _CaseOption = None,
     offer_acceptance: _CaseOption = None,
     margin_usd_per_month: _CaseOption = None,
-    horizon_months: Annotated[int | None, typer.Option(help=_CASE_HELP)] = None,
+    horizon_months: _HorizonOption = None,
     created_by: _AuthorOption = None,
     reason: _ReasonOption = None,
 ) -> None:
@@ -250,8 +274,6 @@ def promote(
     from training.promote import Request
     from training.promote import promote as write
 
-    values = (offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months)
-    case = {name: value for name, value in zip(BusinessCase.__struct_fields__, values, strict=True) if value is not None}
     request = Request(
         stack=stack,
         bundle=bundle,
@@ -260,7 +282,7 @@ def promote(
         weight_percent=weight,
         image=image,
         commit=commit,
-        business_case=case,
+        business_case=_stated(offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months),
         created_by=created_by,
         reason=reason,
     )
@@ -321,7 +343,7 @@ def _change(home: Home, stack: Stack, write: Callable[[], Release]) -> None:
         typer.echo(f"  {part}, offer from probability {variant.threshold:.3f}, bundle {variant.bundle_digest}")
     if stack in NEEDS_APPROVAL and release.approval is None:
         typer.echo(f"  not approved yet: churn approve --stack {stack} --key ~/.ssh/id_ed25519")
-    if home.is_tracked:
+    if home.is_tracked(stack):
         # Last, and only now imported: what is refused is refused at once, and what was written stays written without MLflow.
         from training.tracking import mark_release
 

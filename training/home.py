@@ -36,10 +36,9 @@ class Home:
         """The folder of one bundle in that store."""
         return self.var / "bundles" / digest
 
-    @property
-    def is_tracked(self) -> bool:
-        """Whether there is an MLflow to write to: a server, or an embedded database from an earlier training."""
-        return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (self.var / "mlflow.db").exists()
+    def is_tracked(self, stack: Stack) -> bool:
+        """Whether there is an MLflow that follows this stack: a named server, or for local the database of a training here."""
+        return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (stack == "local" and (self.var / "mlflow.db").exists())
 
     @property
     def candidate(self) -> Path:

@@ -36,8 +36,8 @@ def _plot(draw: Callable[[Axes], None], *, wide: bool = False) -> str:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     svg = io.StringIO()
-    # No date, so that the same figures make the same page.
-    figure.savefig(svg, format="svg", metadata={"Date": None})
+    # No metadata: a date makes the same figures another page, and addresses of vocabularies look like something to fetch.
+    figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     return svg.getvalue()[svg.getvalue().index("<svg") :]
 
 

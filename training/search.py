@@ -2,10 +2,8 @@
 
 import itertools
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,16 +104,17 @@ def cross_validate(
 
     def held_out(fold: tuple[Rows, Rows]) -> Fold:
         fitted_on, rest = fold
-        started = time.thread_time()
+        started = time.process_time()
         pipeline = fit(candidate, params, matrix[fitted_on], churned[fitted_on], seed)
-        seconds = time.thread_time() - started
+        seconds = time.process_time() - started
         views = (matrix[rest], required_only(matrix[rest]))
         full, required = (pipeline.predict_proba(view)[:, 1] for view in views)
         return Fold(churned[rest], full, required, seconds)
 
-    # BLAS counts its threads for the whole process: without this a fit that ends would give the others more than one again.
-    with threadpool_limits(limits=1), ThreadPoolExecutor(os.cpu_count()) as threads:
-        return list(threads.map(held_out, folds(churned, seed=seed, repeats=repeats)))
+    # One after the other: scikit-learn changes the process's warning filters in every fit, which threads would do to each other.
+    # And on one thread: on a fold's few rows several mostly wait for each other.
+    with threadpool_limits(limits=1):
+        return [held_out(fold) for fold in folds(churned, seed=seed, repeats=repeats)]
 
 
 def vote(legs: Sequence[list[Fold]]) -> list[Fold]:

@@ -2,10 +2,14 @@
 
 import logging
 import os
+import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
+
+# Read when MLflow loads: what is trained here is told to nobody but the server that was named.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
 import onnx
@@ -15,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.onnx import log_model  # pyright: ignore[reportUnknownVariableType]  # untyped keyword arguments
 from mlflow.tracking import MlflowClient
 from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.bundle import Bundle
 from app.release import Release
@@ -71,7 +76,8 @@ class Tracker:
             if not self._client.search_registered_models(f"name = '{MODEL}'"):
                 self._client.create_registered_model(MODEL)
             tags = {BUNDLE_TAG: bundle.digest}
-            self._client.create_model_version(MODEL, logged.model_uri, self.run_id, tags=tags)
+            # A server takes the source of a version only with the id that it belongs to.
+            self._client.create_model_version(MODEL, logged.model_uri, self.run_id, tags=tags, model_id=logged.model_id)
 
     def end(self, status: Literal["FINISHED", "FAILED"]) -> None:
         """Close the parent run."""
@@ -106,7 +112,7 @@ def mark_release(home: Home, release: Release) -> None:
 
     A bundle that was registered elsewhere, or a machine without an MLflow database, has nothing to mark. Raises TrackingError.
     """
-    if not home.is_tracked:
+    if not home.is_tracked(release.stack):
         return
     with _reporting(tracking_uri(home)):
         client = _client(home)
@@ -133,11 +139,28 @@ def _registered(client: MlflowClient, digest: str) -> ModelVersion | None:
 def _client(home: Home) -> MlflowClient:
     # MLflow's own limits let a server that is down hold a command for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    # A server's address after each of dozens of runs is not what a command has to say.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    # What goes wrong comes back as an exception, which MLflow logs as well, with its traceback.
     for noisy in ("alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    home.var.mkdir(parents=True, exist_ok=True)
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    if not os.environ.get(_VARIABLE):
+        _make_database(home.var / "mlflow.db")
     return MlflowClient(tracking_uri(home))
+
+
+def _make_database(path: Path) -> None:
+    """Aside, and named when it is whole: MLflow makes its tables step by step, and never gets over a step cut short."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        made = Path(folder) / path.name
+        MlflowClient(f"sqlite:///{made}").get_experiment_by_name(EXPERIMENT)
+        # Whoever was first has it.
+        with suppress(FileExistsError):
+            path.hardlink_to(made)
 
 
 def _artifacts(home: Home) -> str | None:
@@ -162,7 +185,7 @@ def _default_uri(uri: str) -> Generator[None]:
 def _reporting(uri: str) -> Generator[None]:
     try:
         yield
-    except (MlflowException, RequestException) as exc:
+    except (MlflowException, RequestException, SQLAlchemyError) as exc:
         remedy = f"start it, or unset {_VARIABLE}" if os.environ.get(_VARIABLE) else "make room or give access there, then repeat"
         # The lines after the first are SQL.
         reason = str(exc).split("\n", maxsplit=1)[0]
