@@ -259,6 +259,38 @@ def test_evaluate_compares_with_what_is_live_in_its_business_case(run: Run, trai
     assert evaluation["business_case"]["offer_cost_usd"] == 30
 
 
+def test_train_and_evaluate_take_the_business_case_that_promote_takes(run: Run, trained: Home):
+    table = trained.var / "sample.csv"
+    case = ("--offer-cost-usd", 20, "--offer-acceptance", 0.5, "--margin-usd-per-month", 50, "--horizon-months", 4)
+    for command in (("train", table, "--trials", 1, "--only", "logistic-regression"), ("evaluate", table)):
+        assert run(*command, *case)[0] == 0
+        digest = trained.candidate.read_text().strip()
+        evaluation = json.loads(trained.evaluation(digest).read_bytes())
+        assert list(evaluation["business_case"].values()) == [20, 0.5, 50, 4]
+        assert json.loads(trained.evidence(digest).read_bytes())["threshold"] == 0.2
+        trained.evaluation(digest).unlink()
+        code, out, err = run(*command, "--offer-cost-usd", 0)
+        assert (code, out) == (2, "")
+        assert err.startswith("the business case is wrong: ")
+    assert run("promote", "--created-by", "ada@example.com", *case)[0] == 0
+
+
+def test_a_candidate_that_is_no_text_is_named(run: Run, trained: Home):
+    trained.candidate.write_bytes(b"\xff")
+    code, _, err = run("bundle")
+    assert code == 2
+    assert err.startswith(f"{trained.candidate} is not UTF-8: ")
+    assert run("promote", "--created-by", "ada@example.com")[0] == 2
+
+
+@pytest.mark.parametrize("role", ["champion", "shadow"])
+def test_only_a_challenger_has_a_weight(role: str, run: Run, trained: Home):
+    code, _, err = run("promote", "--created-by", "ada@example.com", "--role", role, "--weight", 30)
+    assert code == 2
+    assert err.startswith("--weight is 30, but only a challenger")
+    assert not trained.release("local").exists()
+
+
 def test_bundle_verifies_and_shows_the_card(run: Run, trained: Home):
     code, out, _ = run("bundle")
     assert code == 0

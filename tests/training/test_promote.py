@@ -523,9 +523,9 @@ def test_there_is_no_way_back_from_a_draft(home: Home):
 
 def test_outside_git_a_release_replaces_the_one_in_the_file(home: Home):
     shutil.rmtree(home.root / ".git")
-    ask = {"stack": "prod", "created_by": "ada@example.com"}
-    first = promote(home, Request(bundle=add_bundle(home, 1), image=IMAGE, commit=COMMIT, **ask))
-    second = promote(home, Request(bundle=add_bundle(home, 2, compared=first.champion.bundle_digest), **ask))
+    bundle, who = add_bundle(home, 1), "ada@example.com"
+    first = promote(home, Request(stack="prod", bundle=bundle, image=IMAGE, commit=COMMIT, created_by=who))
+    second = promote(home, Request(stack="prod", bundle=add_bundle(home, 2, compared=bundle), created_by=who))
     assert second.previous == first.digest
     assert rollback(home, "prod", created_by="ada@example.com").previous == second.digest
 
