@@ -225,7 +225,9 @@ def _live(home: Home, stack: Stack) -> tuple[BusinessCase, Bundle | None]:
     try:
         return live.business_case, fetch_bundle(home.bundles_url, live.champion.bundle_digest)
     except BundleError as exc:
-        remedy = f"bring back the champion of {stack}, or remove {home.release(stack)} to begin without one"
+        remedy = f"bring the champion of {stack} back into {home.var / 'bundles'}"
+        if stack == "local":
+            remedy += f", or remove {home.release(stack)} to begin without one"
         raise BundleError(f"{exc}\n{remedy}") from exc
 
 

@@ -291,6 +291,18 @@ def test_only_a_challenger_has_a_weight(role: str, run: Run, trained: Home):
     assert not trained.release("local").exists()
 
 
+def test_without_the_live_champion_it_says_how_to_begin_anew(run: Run, trained: Home):
+    table = trained.var / "sample.csv"
+    assert run("promote", "--created-by", "ada@example.com")[0] == 0
+    champion = trained.bundle(trained.candidate.read_text().strip())
+    champion.rename(champion.with_name("elsewhere"))
+    code, out, err = run("train", table, "--trials", 1, "--only", "logistic-regression")
+    assert (code, out) == (2, "")
+    assert f"or remove {trained.release('local')} to begin without one" in err
+    trained.release("local").unlink()
+    assert run("train", table, "--trials", 1, "--only", "logistic-regression")[0] == 0
+
+
 def test_bundle_verifies_and_shows_the_card(run: Run, trained: Home):
     code, out, _ = run("bundle")
     assert code == 0
