@@ -1,0 +1,100 @@
+import json
+from ipaddress import IPv4Network
+from itertools import combinations
+
+import pytest
+
+from stacks.config import KEYS, read, stacks
+from stacks.plan import values_of
+from stacks.reading import ConfigError
+
+
+def problems(**changes: str | None) -> list[str]:
+    """What is wrong with prod's values after changes, `network__vpcCidr`; None takes a key out."""
+    values = values_of("prod") | {name.replace("__", ":"): value for name, value in changes.items() if value is not None}
+    for name in (name for name, value in changes.items() if value is None):
+        del values[name.replace("__", ":")]
+    with pytest.raises(ConfigError) as caught:
+        read("prod", values)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_the_values_of_every_stack_are_good(stack: str):
+    assert read(stack, values_of(stack)).stack == stack
+
+
+def test_no_two_stacks_overlap_and_each_reserves_the_others():
+    networks = [read(stack, values_of(stack)).network for stack in stacks()]
+    for one, other in combinations(networks, 2):
+        assert not one.vpc_cidr.overlaps(other.vpc_cidr)
+        assert other.vpc_cidr in one.reserved_cidrs
+        assert one.vpc_cidr in other.reserved_cidrs
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network__vpcCidr": "10.30.0.0/24"}, ["network:vpcCidr is 10.30.0.0/24", "/16 to /20, such as 10.20.0.0/16"]),
+        ({"network__vpcCidr": "10.0.0.0/8", "network__reservedCidrs": "[]"}, ["network:vpcCidr is 10.0.0.0/8", "/16 to /20"]),
+        ({"network__vpcCidr": "52.0.0.0/16"}, ["52.0.0.0/16", "public"]),
+        ({"network__vpcCidr": "10.30.1.0/16"}, ["has host bits set", "10.20.0.0/16"]),
+        ({"network__vpcCidr": "10.20.16.0/20"}, ["overlaps 10.20.0.0/16", "such as 10.0.0.0/20"]),
+        (
+            {"network__vpcCidr": "10.20.0.0/16", "network__reservedCidrs": '["10.0.0.0/8"]'},
+            ["overlaps 10.0.0.0/8", "fewer reserved"],
+        ),
+        ({"network__zones": '["eu-west-1a", "eu-west-1b", "us-east-1c"]'}, ["us-east-1c", "give eu-west-1c"]),
+        ({"network__zones": '["eu-west-1a", "eu-west-1b", "eu-west-1b"]'}, ["eu-west-1b more than once"]),
+        ({"network__zones": '["eu-west-1a", "eu-west-1b"]'}, ["has 2", "database:multiZone", "give 3"]),
+        ({"network__zones": '["eu-west-1a"]', "database__multiZone": "false"}, ["has 1", "give 2"]),
+        ({"network__zones": "eu-west-1a"}, ["network:zones is eu-west-1a", "such as [\"eu-west-1a\""]),
+        ({"network__nat": "two"}, ["network:nat is two", "such as one"]),
+        ({"database__instanceClass": "db.t4g.mikro"}, ["db.t4g.mikro", "such as db.t4g.micro"]),
+        ({"database__storageGib": "50 GiB"}, ["is 50 GiB", "the number alone", "such as 20"]),
+        ({"database__storageGib": "5"}, ["is 5", ">= 20"]),
+        ({"database__storageMaxGib": "54"}, ["is 54", "give 55 or more"]),
+        ({"database__storageGib": None, "database__storage": "50"}, ["no unit; give database:storageGib", "is missing"]),
+        ({"network__natt": "one"}, ["network:natt is one", "give network:nat"]),
+        ({"colour__of": "blue"}, ["colour:of is blue", "take it out"]),
+        ({"churn__owner": None}, ["churn:owner is missing", "such as retention-team"]),
+        ({"churn__owner": ""}, ["churn:owner is empty"]),
+        ({"churn__region": "cn-north-1"}, ["churn:region is cn-north-1", "such as eu-west-1"]),
+        ({"storage__protected": "perhaps"}, ["storage:protected is perhaps", "such as true"]),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_named_with_what_was_found_and_what_to_give(changes: dict[str, str | None], said: list[str]):
+    found = " | ".join(problems(**changes))
+    assert all(each in found for each in said), found
+
+
+def test_every_mistake_is_reported_at_once():
+    found = problems(network__vpcCidr="x", database__instanceClass="y", storage__protectd="true", churn__region="eu-west-2")
+    assert [each.split()[0] for each in found[:3]] == [
+        "storage:protectd",
+        "network:vpcCidr",
+        "database:instanceClass",
+    ]
+    assert sum("eu-west-2" in each for each in found) == 3
+
+
+def test_an_unknown_stack_is_told_which_stacks_there_are():
+    with pytest.raises(ConfigError, match=r"no Pulumi\.qa\.yaml.*dev, prod, staging"):
+        read("qa", values_of("qa"))
+
+
+def test_what_the_engine_reads_itself_is_left_to_it():
+    assert read("dev", values_of("dev") | {"pulumi:tags": "{}"}).stack == "dev"
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_every_key_has_an_example_that_would_do(key):
+    example = key.example
+    assert key.parse(example) is not None
+
+
+def test_the_typed_form_has_real_types():
+    network = read("dev", values_of("dev")).network
+    assert network.vpc_cidr == IPv4Network("10.10.0.0/16")
+    assert list(network.zones) == json.loads(values_of("dev")["network:zones"])
+    assert network.nat_zones == network.zones[:1]
