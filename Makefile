@@ -9,6 +9,7 @@ PORT ?= 8080
 METRICS_PORT ?= 9090
 DATA ?= var/sample.csv
 TAG ?= churn
+STACK ?= dev
 
 BIN := .venv/bin
 ENVIRONMENT := .venv/complete
@@ -16,7 +17,7 @@ UP := var/up
 CODE := $(wildcard app/*.py training/*.py training/templates/* policies/*.py)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help up test check mutants bench image lock docs clean
+.PHONY: help up test check plan mutants bench image lock docs clean
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,6 +33,9 @@ check: $(ENVIRONMENT) ## lint, format, types, import rules
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
+
+plan: $(ENVIRONMENT) ## what STACK (dev) declares, offline; AGAINST=FILE: what is different from a plan kept before
+	$(BIN)/python -m stacks.plan $(STACK) $(if $(AGAINST),--against $(AGAINST))
 
 mutants: $(ENVIRONMENT) ## mutation testing of contract, release, decide, split and the gates
 	$(BIN)/python -m bench.mutants
