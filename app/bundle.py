@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -120,7 +120,7 @@ def _first_line(exc: Exception) -> str:
 def open_bundle(content: Mapping[str, bytes], digest: str, place: str) -> Bundle:
     """The bundle in these files. Every byte is checked against `digest` before any but the manifest is parsed."""
     _check_digest(place, MANIFEST, content[MANIFEST], digest)
-    manifest = _parse(place, MANIFEST, content, Manifest)
+    manifest = _parse(place, MANIFEST, content, _decode_manifest)
     _check_names(place, manifest.files, FILES, "in its manifest")
     for name, expected in manifest.files.items():
         _check_digest(place, name, content[name], expected)
@@ -133,8 +133,8 @@ def open_bundle(content: Mapping[str, bytes], digest: str, place: str) -> Bundle
         digest=digest,
         manifest=manifest,
         model=content["model.onnx"],
-        golden=_parse(place, "golden.json", content, Golden),
-        reference=_parse(place, "reference.json", content, Reference),
+        golden=_parse(place, "golden.json", content, _decode_golden),
+        reference=_parse(place, "reference.json", content, _decode_reference),
         card=content["card.md"].decode(),
     )
 
@@ -158,8 +158,14 @@ def _check_digest(place: str, name: str, content: bytes, expected: str) -> None:
         raise BundleError(f"{place}/{name} was changed: its sha256 is {found}, expected {expected}; fetch it again")
 
 
-def _parse(place: str, name: str, content: Mapping[str, bytes], kind: type[_T]) -> _T:
+# Made on import, as that of a release: types that are still being made end the process when another thread uses them.
+_decode_manifest = msgspec.json.Decoder(Manifest).decode
+_decode_golden = msgspec.json.Decoder(Golden).decode
+_decode_reference = msgspec.json.Decoder(Reference).decode
+
+
+def _parse(place: str, name: str, content: Mapping[str, bytes], decode: Callable[[bytes], _T]) -> _T:
     try:
-        return msgspec.json.decode(content[name], type=kind)
+        return decode(content[name])
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BundleError(f"{place}/{name} is not of this schema: {exc}") from exc

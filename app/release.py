@@ -117,6 +117,10 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return next(variant for variant in self.variants if variant.role == "champion")
 
 
+# Made on import: a decoder made by one thread while another uses its half-made types ends the process (msgspec 0.22).
+_decode = msgspec.json.Decoder(Release).decode
+
+
 def release_digest(release: Release) -> str:
     """sha256 of the release as canonical JSON (sorted keys, no white space, UTF-8), digest and approval left out."""
     content = {key: value for key, value in _plain(release).items() if key not in UNDIGESTED}
@@ -137,7 +141,7 @@ def encode_release(release: Release) -> bytes:
 def decode_release(content: bytes, source: str) -> Release:
     """The release in a file's bytes, its digest checked. Raises ReleaseError naming `source` and the place in it."""
     try:
-        release = msgspec.json.decode(content, type=Release)
+        release = _decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ReleaseError(f"{source} is not a release: {exc}") from exc
     if release.digest != (expected := release_digest(release)):

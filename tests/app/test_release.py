@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -118,3 +120,28 @@ def test_the_champion_is_found_wherever_it_stands():
     release = make_release(variants=(shadow, champion))
     assert release.champion == champion
     assert decode_release(encode_release(release), "here").champion == champion
+
+
+MANY_READ_FIRST = """
+import sys, threading
+from app.release import decode_release
+
+content = sys.stdin.buffer.read()
+sys.setswitchinterval(1e-6)
+start = threading.Barrier(16)
+
+def read():
+    start.wait()
+    decode_release(content, "here")
+
+threads = [threading.Thread(target=read) for _ in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_many_threads_may_read_their_first_release_at_once():
+    content = encode_release(make_release())
+    assert subprocess.run([sys.executable, "-c", MANY_READ_FIRST], input=content, check=False).returncode == 0
