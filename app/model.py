@@ -1,31 +1,16 @@
 """The model of one bundle, proven on its golden customers, answering whatever asks at the same moment in one call."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable
 
 import numpy as np
-import onnxruntime as ort  # pyright: ignore[reportMissingTypeStubs]  # it ships none
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from app.bundle import MODEL_INPUT, MODEL_OUTPUT, Bundle, BundleError
 from app.contract import FEATURES, Customer, matrix
 
 Rows = NDArray[np.float32]
-
-
-class _Node(Protocol):
-    name: str
-    type: str
-    shape: list[int | str]
-
-
-class _Session(Protocol):
-    """The part of `onnxruntime.InferenceSession` that is used, typed."""
-
-    def run(self, output_names: Sequence[str], input_feed: dict[str, Rows]) -> list[Rows]: ...
-    def get_inputs(self) -> list[_Node]: ...
-    def get_outputs(self) -> list[_Node]: ...
 
 
 class Model:
@@ -77,8 +62,8 @@ class Together:
                 future.set_result(probability)
 
 
-def _session(bundle: Bundle) -> _Session:
-    options = cast(Any, ort).SessionOptions()
+def _session(bundle: Bundle) -> ort.InferenceSession:
+    options = ort.SessionOptions()
     # The event loop is the only caller, next to one thread for batches: more threads would only wait for each other.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -86,11 +71,11 @@ def _session(bundle: Bundle) -> _Session:
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
     try:
-        session = cast(_Session, ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"]))
+        session = ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # ONNX Runtime's errors have no common base of their own
         raise BundleError(f"bundle {bundle.digest}: model.onnx cannot be loaded: {exc}") from exc
     found = [(node.name, node.type, node.shape[1:]) for node in (*session.get_inputs(), *session.get_outputs())]
-    expected: list[tuple[str, str, list[int | str]]]
+    expected: list[tuple[str, str, list[int | str | None]]]
     expected = [(MODEL_INPUT, "tensor(float)", [len(FEATURES)]), (MODEL_OUTPUT, "tensor(float)", [])]
     if found != expected:
         raise BundleError(f"bundle {bundle.digest}: model.onnx has inputs and outputs {found}, expected {expected}")

@@ -237,12 +237,9 @@ def _stated(*values: float | None) -> dict[str, float]:
 
 
 def _last_trained(home: Home) -> str:
-    try:
-        return home.candidate.read_text().strip()
-    except FileNotFoundError:
-        raise BundleError(f"{home.candidate} is not there: no bundle was trained yet; run `churn train TABLE`") from None
-    except UnicodeDecodeError as exc:
-        raise BundleError(f"{home.candidate} is not UTF-8: {exc}; run `churn train TABLE` again, or name a bundle") from exc
+    from training.promote import last_trained
+
+    return last_trained(home)
 
 
 def _print_evaluation(evaluation: "Evaluation", report: Path) -> None:

@@ -171,7 +171,7 @@ def _later_evidence(home: Home, variant: Variant, champion: str | None) -> Evide
 
 
 def _variant(home: Home, request: Request, history: Sequence[Release]) -> Variant:
-    digest = request.bundle or _candidate(home)
+    digest = request.bundle or last_trained(home)
     if not re.fullmatch("[0-9a-f]{64}", digest):
         raise ReleaseError(f"the bundle is {digest!a}; give its whole digest, 64 hex digits as `churn bundle` prints them")
     manifest = fetch_bundle(home.bundles_url, digest).manifest
@@ -217,13 +217,16 @@ def _next_version(home: Home, history: Sequence[Release], manifest: Manifest) ->
     return f"{major}.{minor}.{patch + 1}"
 
 
-def _candidate(home: Home) -> str:
+def last_trained(home: Home) -> str:
+    """The digest of the bundle that was trained last. Raises ReleaseError where there is none."""
     try:
         return home.candidate.read_text().strip()
     except FileNotFoundError:
-        raise ReleaseError(f"{home.candidate} is not there; run `churn train` first, or give --bundle") from None
+        raise ReleaseError(
+            f"{home.candidate} is not there: no bundle was trained yet; run `churn train TABLE`, or name a bundle"
+        ) from None
     except UnicodeDecodeError as exc:
-        raise ReleaseError(f"{home.candidate} is not UTF-8: {exc}; run `churn train` again, or give --bundle") from exc
+        raise ReleaseError(f"{home.candidate} is not UTF-8: {exc}; run `churn train TABLE` again, or name a bundle") from exc
 
 
 def _evidence(home: Home, bundle_digest: str) -> Evidence | None:

@@ -321,11 +321,13 @@ def test_the_commit_is_that_of_the_checkout_unless_given(home: Home):
 
 
 def test_missing_pieces_are_named_with_the_command_that_makes_them(home: Home, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(ReleaseError, match=r"candidate is not there; run `churn train` first, or give --bundle$"):
+    with pytest.raises(
+        ReleaseError, match=r"candidate is not there: no bundle was trained yet; run `churn train TABLE`, or name a bundle$"
+    ):
         promote(home, Request(stack="local"))
     digest = add_bundle(home, 1)
     home.candidate.write_bytes(b"\xff")
-    with pytest.raises(ReleaseError, match=r"candidate is not UTF-8: .*; run `churn train` again, or give --bundle$"):
+    with pytest.raises(ReleaseError, match=r"candidate is not UTF-8: .*; run `churn train TABLE` again, or name a bundle$"):
         promote(home, Request(stack="local"))
     home.candidate.write_text(digest)
     home.allowed_signers.write_bytes(b"\xff")

@@ -1,24 +1,13 @@
 from collections.abc import Mapping, Sequence
-from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
-class GraphOptimizationLevel(Enum):
-    ORT_DISABLE_ALL = 0
-    ORT_ENABLE_ALL = 99
-
-class ExecutionMode(Enum):
-    ORT_SEQUENTIAL = 0
-    ORT_PARALLEL = 1
-
 class SessionOptions:
     intra_op_num_threads: int
     inter_op_num_threads: int
+    enable_cpu_mem_arena: bool
     log_severity_level: int
-    execution_mode: ExecutionMode
-    graph_optimization_level: GraphOptimizationLevel
-    def add_session_config_entry(self, key: str, value: str) -> None: ...
 
 class NodeArg:
     name: str
