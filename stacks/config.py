@@ -1,9 +1,9 @@
 """What one stack is asked to be: a frozen typed section for each component, read once, before any resource."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pulumi
@@ -11,11 +11,9 @@ import pulumi_aws as aws
 from msgspec import Meta
 from pulumi.runtime import config as engine_config
 
-from stacks.reading import ConfigError, Key, Reader, keys_of
+from stacks.checks import CHECKS
+from stacks.reading import ConfigError, Reader, keys_of
 
-# A /16 is the most that AWS gives; below a /20 a zone has less than a /24 for its pods, each of which takes an address.
-# https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html
-LARGEST_PREFIX, SMALLEST_PREFIX = 16, 20
 ROOT = Path(__file__).resolve().parents[1]
 
 # https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
@@ -24,15 +22,28 @@ TagText = Annotated[str, Meta(pattern=r"^[\w.:/=+@-][\w .:/=+@-]{0,255}$(?!\n)",
 Region = Annotated[str, Meta(pattern=r"^(?!cn-|us-gov-)[a-z]{2}(-[a-z]+)+-[1-9]$(?!\n)", examples=["eu-west-1"])]
 # Eight letters are the eight slots of stacks/subnets.py; no region has more.
 Zone = Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-[1-9][a-h]$(?!\n)")]
+# Of the account, not ARNs: an account's number does not belong in a repository.
+RoleNames = Annotated[tuple[Annotated[str, Meta(pattern=r"^[\w+=,.@-]{1,64}$(?!\n)")], ...], Meta(examples=[["churn-operator"]])]
 
 
 class ProjectConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Whose the stack is, where it runs and what it may cost."""
+    """Whose the stack is, and what it runs on: an AWS account with a cluster of its own, or a cluster that is there."""
 
     owner: TagText
     cost_centre: TagText
+    platform: Annotated[Literal["aws", "kubeconfig"], Meta(examples=["aws"])]
+    # Another file than releases/<stack>.json.
+    release: Annotated[str, Meta(examples=["releases/prod.json"])] = ""
+
+
+class AccountConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Where in AWS the stack runs and what it may cost."""
+
     region: Region
     budget_usd_per_month: Annotated[int, Meta(ge=1, examples=[400])]
+    alert_emails: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$(?!\n)")], ...], Meta(examples=[["team@example.com"]])
+    ]
 
 
 class NetworkConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -78,22 +89,119 @@ class DatabaseConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     backup_retention_days: Annotated[int, Meta(ge=1, le=35, examples=[7])]
 
 
-class StackConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that tells one stack from another."""
+class ClusterConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Version, access and machines of the EKS cluster; how many inference nodes there are follows from the objective."""
 
-    stack: str
-    churn: ProjectConfig
+    # What EKS supports without a surcharge: https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html
+    version: Annotated[Literal["1.33", "1.34", "1.35"], Meta(examples=["1.35"])]
+    public_access_cidrs: Annotated[tuple[IPv4Network, ...], Meta(examples=[["203.0.113.7/32"]])]
+    admin_roles: RoleNames
+    deployer_roles: RoleNames
+    viewer_roles: RoleNames
+    system_instance_type: Annotated[aws.ec2.InstanceType, Meta(examples=["m6i.large"])]
+    system_nodes_min: Annotated[int, Meta(ge=1, examples=[2])]
+    system_nodes_max: Annotated[int, Meta(ge=1, examples=[4])]
+    inference_instance_type: Annotated[aws.ec2.InstanceType, Meta(examples=["c6i.large"])]
+    training_instance_types: Annotated[
+        tuple[aws.ec2.InstanceType, ...], Meta(min_length=1, examples=[["m6i.xlarge", "m5.xlarge"]])
+    ]
+    training_nodes_max: Annotated[int, Meta(ge=0, examples=[2])]
+    disk_gib: Annotated[int, Meta(ge=20, le=16_384, examples=[50])]
+    # The retentions that CloudWatch has.
+    logs_retention_days: Annotated[Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731], Meta(examples=[90])]
+
+
+class DeliveryConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Whose workflows may preview and deploy, and the image that the release does not name."""
+
+    repository: Annotated[str, Meta(pattern=r"^[\w.-]+/[\w.-]+$(?!\n)", examples=["retention-team/churn"])]
+    # An account has one identity provider for GitHub; whichever stack came first made it.
+    identity_provider: Annotated[Literal["made-here", "there-already"], Meta(examples=["made-here"])]
+    # A digest is known once the image has been pushed to the stack's own repository.
+    mlflow_image_digest: Annotated[str, Meta(pattern=r"^(unpublished|sha256:[0-9a-f]{64})$(?!\n)", examples=["unpublished"])]
+
+
+class TrackingConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Size of the MLflow server."""
+
+    replicas: Annotated[int, Meta(ge=1, le=10, examples=[2])]
+    cpu_millicores: Annotated[int, Meta(ge=50, examples=[500])]
+    memory_mib: Annotated[int, Meta(ge=512, examples=[1536])]
+
+
+class InferenceConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """The service objective, what one core does, and how a change reaches the customers; replicas follow from it."""
+
+    peak_requests_per_second: Annotated[int, Meta(ge=1, examples=[500])]
+    availability_percent: Annotated[float, Meta(ge=90, lt=100, examples=[99.9])]
+    p99_milliseconds: Annotated[int, Meta(ge=1, examples=[50])]
+    capacity_per_core_requests_per_second: Annotated[int, Meta(ge=1, examples=[1000])]
+    cpu_millicores: Annotated[int, Meta(ge=100, examples=[1000])]
+    memory_mib: Annotated[int, Meta(ge=128, examples=[256])]
+    # None: all at once, by a Deployment.
+    canary_weights_percent: Annotated[tuple[Annotated[int, Meta(ge=1, le=100)], ...], Meta(examples=[[10, 25, 50, 100]])]
+    scale_on: Annotated[Literal["requests", "resources"], Meta(examples=["requests"])]
+    ingress: Annotated[Literal["internal", "none"], Meta(examples=["internal"])]
+
+
+class MonitoringConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """How long metrics are kept, and by how many."""
+
+    retention_days: Annotated[int, Meta(ge=1, examples=[15])]
+    storage_gib: Annotated[int, Meta(ge=1, examples=[20])]
+    replicas: Annotated[Literal[1, 2], Meta(examples=[2])]
+
+
+class LocalConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A cluster that is there: its context, the images that were loaded into it and the volume that keeps everything."""
+
+    context: Annotated[str, Meta(pattern=r"^[\w.:/@-]+$(?!\n)", examples=["kind-churn"])]
+    app_image: Annotated[str, Meta(pattern=r"^[\w.:/@-]+$(?!\n)", examples=["localhost/churn-app:latest"])]
+    mlflow_image: Annotated[str, Meta(pattern=r"^[\w.:/@-]+$(?!\n)", examples=["localhost/churn-mlflow:latest"])]
+    storage_class: Annotated[str, Meta(pattern=r"^[a-z0-9.-]+$(?!\n)", examples=["standard"])]
+    storage_gib: Annotated[int, Meta(ge=1, examples=[5])]
+
+
+class AwsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What only a stack with an AWS account of its own has."""
+
+    account: AccountConfig
     network: NetworkConfig
     storage: StorageConfig
     database: DatabaseConfig
+    cluster: ClusterConfig
+    delivery: DeliveryConfig
 
 
-KEYS: list[Key] = [
-    *keys_of("churn", ProjectConfig),
-    *keys_of("network", NetworkConfig),
-    *keys_of("storage", StorageConfig),
-    *keys_of("database", DatabaseConfig),
-]
+class StackConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that tells one stack from another; what it runs on is `aws` or `local`."""
+
+    stack: str
+    churn: ProjectConfig
+    tracking: TrackingConfig
+    inference: InferenceConfig
+    monitoring: MonitoringConfig
+    aws: AwsConfig | None
+    local: LocalConfig | None
+
+
+EVERYWHERE: dict[str, type[msgspec.Struct]] = {
+    "churn": ProjectConfig,
+    "tracking": TrackingConfig,
+    "inference": InferenceConfig,
+    "monitoring": MonitoringConfig,
+}
+ON_AWS: dict[str, type[msgspec.Struct]] = {
+    "account": AccountConfig,
+    "network": NetworkConfig,
+    "storage": StorageConfig,
+    "database": DatabaseConfig,
+    "cluster": ClusterConfig,
+    "delivery": DeliveryConfig,
+}
+ON_KUBECONFIG: dict[str, type[msgspec.Struct]] = {"local": LocalConfig}
+
+KEYS = [key for name, declared in (EVERYWHERE | ON_AWS | ON_KUBECONFIG).items() for key in keys_of(name, declared)]
 
 
 def load() -> StackConfig:
@@ -106,64 +214,22 @@ def read(stack: str, values: Mapping[str, str]) -> StackConfig:
     if not values:
         raise ConfigError(stack, [f"there is no Pulumi.{stack}.yaml with values; the stacks there are: {', '.join(stacks())}"])
     reader = Reader(values)
-    reader.read(KEYS)
-    reader.check(_ranges, "network:vpcCidr")
-    reader.check(_overlaps, "network:vpcCidr", "network:reservedCidrs")
-    reader.check(_places, "network:zones", "churn:region")
-    reader.check(_zone_count, "network:zones", "database:multiZone")
-    reader.check(_growth, "database:storageGib", "database:storageMaxGib")
+    on_aws = values.get("churn:platform") != "kubeconfig"
+    sections = EVERYWHERE | (ON_AWS if on_aws else ON_KUBECONFIG)
+    reader.read([key for key in KEYS if key.section in sections])
+    for rule, names in CHECKS.items():
+        reader.check(rule, *names)
     if reader.problems:
         raise ConfigError(stack, reader.problems)
+    read_sections: dict[str, Any] = {name: reader.section(name, declared) for name, declared in sections.items()}
     return StackConfig(
         stack=stack,
-        churn=reader.section("churn", ProjectConfig),
-        network=reader.section("network", NetworkConfig),
-        storage=reader.section("storage", StorageConfig),
-        database=reader.section("database", DatabaseConfig),
+        **{name: read_sections[name] for name in EVERYWHERE},
+        aws=AwsConfig(**{name: read_sections[name] for name in ON_AWS}) if on_aws else None,
+        local=None if on_aws else read_sections["local"],
     )
 
 
 def stacks() -> list[str]:
     """The stacks that have a file of values, by name."""
     return sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
-
-
-def _ranges(vpc: IPv4Network) -> Iterator[str]:
-    if not LARGEST_PREFIX <= vpc.prefixlen <= SMALLEST_PREFIX:
-        yield f"network:vpcCidr is {vpc}, which has {vpc.num_addresses:,} addresses; give a /16 to /20, such as 10.20.0.0/16"
-    if not vpc.is_private:
-        yield f"network:vpcCidr is {vpc}, which is public; give a private range, such as 10.20.0.0/16"
-
-
-def _overlaps(vpc: IPv4Network, reserved: tuple[IPv4Network, ...]) -> Iterator[str]:
-    for other in reserved:
-        if vpc.overlaps(other):
-            yield f"network:vpcCidr is {vpc}, which overlaps {other} of network:reservedCidrs; give {_free(vpc, reserved)}"
-
-
-def _free(vpc: IPv4Network, reserved: tuple[IPv4Network, ...]) -> str:
-    ranges = IPv4Network("10.0.0.0/8").subnets(new_prefix=max(LARGEST_PREFIX, vpc.prefixlen))
-    free = next((each for each in ranges if not any(each.overlaps(other) for other in reserved)), None)
-    return f"one outside of it, such as {free}" if free else "fewer reserved ranges"
-
-
-def _places(zones: tuple[str, ...], region: str) -> Iterator[str]:
-    for zone in zones:
-        if zone[:-1] != region:
-            yield f"network:zones names {zone}, which is not in churn:region {region}; give {region}{zone[-1]}"
-    for zone in sorted({zone for zone in zones if zones.count(zone) > 1}):
-        yield f"network:zones names {zone} more than once; give it once"
-
-
-def _zone_count(zones: tuple[str, ...], multi_zone: bool) -> Iterator[str]:
-    # A subnet group of RDS wants two zones; of a standby's three, one can be lost and a new standby still be made.
-    least, reason = (3, "database:multiZone true") if multi_zone else (2, "the database's subnet group")
-    if len(zones) < least:
-        yield f"network:zones has {len(zones)}, too few for {reason}; give {least} or more"
-
-
-def _growth(storage: int, largest: int) -> Iterator[str]:
-    # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_PIOPS.Autoscaling.html
-    least = -(-storage * 11 // 10)
-    if largest < least:
-        yield f"database:storageMaxGib is {largest} with database:storageGib {storage}; give {least} or more (10 % to grow)"

@@ -11,7 +11,7 @@ import msgspec
 import pulumi
 
 Section = TypeVar("Section", bound=msgspec.Struct)
-UNITS = ("Days", "Gib", "Seconds", "UsdPerMonth")
+UNITS = ("Days", "Gib", "Mib", "Millicores", "Milliseconds", "Percent", "RequestsPerSecond", "Seconds", "UsdPerMonth")
 
 
 class ConfigError(pulumi.RunError):
@@ -31,6 +31,7 @@ class Key:
     attribute: str
     name: str
     type: Any
+    required: bool
 
     @property
     def example(self) -> str:
@@ -66,7 +67,8 @@ class Reader:
 
     def _parse(self, key: Key) -> None:
         if key.name not in self.values:
-            self.problems.append(f"{key.name} is missing; give a value such as {key.example}")
+            if key.required:
+                self.problems.append(f"{key.name} is missing; give a value such as {key.example}")
             return
         text = self.values[key.name]
         try:
@@ -82,7 +84,7 @@ class Reader:
 
     def section(self, name: str, declared: type[Section]) -> Section:
         """The typed section, once `problems` is empty."""
-        return declared(**{key.attribute: self.found[key.name] for key in keys_of(name, declared)})
+        return declared(**{key.attribute: self.found[key.name] for key in keys_of(name, declared) if key.name in self.found})
 
     @staticmethod
     def _advice(key: Key, text: str) -> str:
@@ -98,7 +100,7 @@ class Reader:
 def keys_of(section: str, declared: type[msgspec.Struct]) -> list[Key]:
     """The keys that a struct of settings declares, each with its type and an example."""
     return [
-        Key(section=section, attribute=each.name, name=f"{section}:{each.encode_name}", type=each.type)
+        Key(section=section, attribute=each.name, name=f"{section}:{each.encode_name}", type=each.type, required=each.required)
         for each in msgspec.structs.fields(declared)
     ]
 

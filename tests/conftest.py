@@ -15,8 +15,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Exceptions to "warnings are errors", for code that is not ours."""
     # What MLflow does with Pydantic and SQLAlchemy.
     config.addinivalue_line("filterwarnings", "ignore:::mlflow")
-    # Importing a module of the AWS SDK says which of its classes have been renamed.
-    config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:pulumi_aws")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stacks.config import StackConfig, read
+from stacks.config import AwsConfig, StackConfig, read
 from stacks.plan import plan, values_of
 from stacks.record import Plan, Resource, record
 
@@ -43,6 +43,18 @@ def prod() -> StackConfig:
 @pytest.fixture(scope="session")
 def dev() -> StackConfig:
     return read("dev", values_of("dev"))
+
+
+@pytest.fixture(scope="session")
+def prod_aws(prod: StackConfig) -> AwsConfig:
+    assert prod.aws
+    return prod.aws
+
+
+@pytest.fixture(scope="session")
+def dev_aws(dev: StackConfig) -> AwsConfig:
+    assert dev.aws
+    return dev.aws
 
 
 @pytest.fixture(scope="session", params=["dev", "staging", "prod"])

@@ -25,7 +25,7 @@ def test_the_values_of_every_stack_are_good(stack: str):
 
 
 def test_no_two_stacks_overlap_and_each_reserves_the_others():
-    networks = [read(stack, values_of(stack)).network for stack in stacks()]
+    networks = [config.aws.network for stack in stacks() if (config := read(stack, values_of(stack))).aws]
     for one, other in combinations(networks, 2):
         assert not one.vpc_cidr.overlaps(other.vpc_cidr)
         assert other.vpc_cidr in one.reserved_cidrs
@@ -59,7 +59,17 @@ def test_no_two_stacks_overlap_and_each_reserves_the_others():
         ({"colour__of": "blue"}, ["colour:of is blue", "take it out"]),
         ({"churn__owner": None}, ["churn:owner is missing", "such as retention-team"]),
         ({"churn__owner": ""}, ["churn:owner is empty"]),
-        ({"churn__region": "cn-north-1"}, ["churn:region is cn-north-1", "such as eu-west-1"]),
+        ({"account__region": "cn-north-1"}, ["account:region is cn-north-1", "such as eu-west-1"]),
+        ({"account__alertEmails": '["nobody"]'}, ["account:alertEmails", 'such as ["team@example.com"]']),
+        ({"churn__platform": "azure"}, ["churn:platform is azure", "such as aws"]),
+        ({"cluster__version": "1.21"}, ["cluster:version is 1.21", "such as 1.35"]),
+        ({"cluster__systemInstanceType": "m6i.huge"}, ["cluster:systemInstanceType is m6i.huge", "such as m"]),
+        ({"cluster__systemNodesMax": "2"}, ["cluster:systemNodesMax is 2", "give 3 or more"]),
+        ({"cluster__publicAccessCidrs": '["0.0.0.0/0"]'}, ["names 0.0.0.0/0", "such as 203.0.113.7/32"]),
+        ({"cluster__adminRoles": "[]"}, ["cluster:adminRoles is empty", "such as churn-operator"]),
+        ({"inference__canaryWeightsPercent": "[50, 10]"}, ["is [50, 10]", "such as [10, 25, 50, 100]"]),
+        ({"inference__ingress": "none"}, ["inference:ingress is none", "give internal"]),
+        ({"inference__peakRequests": "5"}, ["inference:peakRequests is 5", "give inference:peakRequestsPerSecond"]),
         ({"storage__protected": "perhaps"}, ["storage:protected is perhaps", "such as true"]),
     ],
 )  # fmt: skip
@@ -69,7 +79,7 @@ def test_a_bad_value_is_named_with_what_was_found_and_what_to_give(changes: dict
 
 
 def test_every_mistake_is_reported_at_once():
-    found = problems(network__vpcCidr="x", database__instanceClass="y", storage__protectd="true", churn__region="eu-west-2")
+    found = problems(network__vpcCidr="x", database__instanceClass="y", storage__protectd="true", account__region="eu-west-2")
     assert [each.split()[0] for each in found[:3]] == [
         "storage:protectd",
         "network:vpcCidr",
@@ -79,7 +89,7 @@ def test_every_mistake_is_reported_at_once():
 
 
 def test_an_unknown_stack_is_told_which_stacks_there_are():
-    with pytest.raises(ConfigError, match=r"no Pulumi\.qa\.yaml.*dev, prod, staging"):
+    with pytest.raises(ConfigError, match=r"no Pulumi\.qa\.yaml.*dev, local, prod, staging"):
         read("qa", values_of("qa"))
 
 
@@ -94,7 +104,23 @@ def test_every_key_has_an_example_that_would_do(key):
 
 
 def test_the_typed_form_has_real_types():
-    network = read("dev", values_of("dev")).network
+    own = read("dev", values_of("dev")).aws
+    assert own
+    network = own.network
     assert network.vpc_cidr == IPv4Network("10.10.0.0/16")
     assert list(network.zones) == json.loads(values_of("dev")["network:zones"])
     assert network.nat_zones == network.zones[:1]
+
+
+def test_a_stack_on_a_kubeconfig_has_no_values_of_aws():
+    with pytest.raises(ConfigError, match=r"account:region is eu-west-1, but no such key is read"):
+        read("local", values_of("local") | {"account:region": "eu-west-1"})
+
+
+def test_a_tracking_server_on_a_volume_has_one_replica():
+    with pytest.raises(ConfigError, match=r"tracking:replicas is 2 with churn:platform kubeconfig.*give 1"):
+        read("local", values_of("local") | {"tracking:replicas": "2"})
+
+
+def test_the_example_of_an_address_that_may_reach_the_control_plane_is_taken():
+    assert read("dev", values_of("dev") | {"cluster:publicAccessCidrs": '["203.0.113.7/32"]'}).aws

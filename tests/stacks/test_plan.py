@@ -72,7 +72,7 @@ def test_a_file_that_is_no_plan_is_bad_input(capsys: pytest.CaptureFixture[str],
 
 def test_an_unknown_stack_is_bad_input(capsys: pytest.CaptureFixture[str]):
     assert main(["qa"]) == 2
-    assert "the stacks there are: dev, prod, staging" in capsys.readouterr().err
+    assert "the stacks there are: dev, local, prod, staging" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["config: [", "config: 3"], ids=["no YAML", "no values"])

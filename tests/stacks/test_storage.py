@@ -1,6 +1,6 @@
 import pytest
 
-from stacks.config import StackConfig
+from stacks.config import AwsConfig
 from stacks.storage import PURPOSES, Storage, StorageArgs
 from tests.stacks.access import allowed, refused
 from tests.stacks.conftest import Engine
@@ -10,20 +10,20 @@ HOLDERS = ("Bucket", "Key", "Repository")
 FLOW_LOGS, ACCESS_LOGS = "delivery.logs.amazonaws.com", "logging.s3.amazonaws.com"
 
 
-def build(engine: Engine, config: StackConfig) -> None:
+def build(engine: Engine, config: AwsConfig) -> None:
     engine.run(lambda: Storage("storage", StorageArgs(config=config.storage, account_id="us")))
 
 
-def test_every_key_rotates_and_has_a_purpose(engine: Engine, prod: StackConfig):
-    build(engine, prod)
+def test_every_key_rotates_and_has_a_purpose(engine: Engine, prod_aws: AwsConfig):
+    build(engine, prod_aws)
     keys = engine.resources("Key")
     assert {each.name for each in keys} == {f"storage-{purpose}" for purpose in PURPOSES}
     assert all(each.inputs["enableKeyRotation"] for each in keys)
 
 
 @pytest.mark.parametrize("name", BUCKETS)
-def test_a_bucket_is_versioned_and_closed_to_the_public(engine: Engine, prod: StackConfig, name: str):
-    build(engine, prod)
+def test_a_bucket_is_versioned_and_closed_to_the_public(engine: Engine, prod_aws: AwsConfig, name: str):
+    build(engine, prod_aws)
     assert engine.one("BucketVersioning", f"{name}-versioning")["versioningConfiguration"] == {"status": "Enabled"}
     closed = engine.one("BucketPublicAccessBlock", f"{name}-public-access")
     assert all(closed.pop(key) for key in ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"))
@@ -32,8 +32,8 @@ def test_a_bucket_is_versioned_and_closed_to_the_public(engine: Engine, prod: St
 
 
 @pytest.mark.parametrize("purpose", ["lake", "artifacts"])
-def test_data_is_encrypted_with_the_key_of_its_purpose(engine: Engine, prod: StackConfig, purpose: str):
-    build(engine, prod)
+def test_data_is_encrypted_with_the_key_of_its_purpose(engine: Engine, prod_aws: AwsConfig, purpose: str):
+    build(engine, prod_aws)
     [rule] = engine.one("BucketServerSideEncryptionConfiguration", f"storage-{purpose}-encryption")["rules"]
     used = rule["applyServerSideEncryptionByDefault"]
     assert used == {"kmsMasterKeyId": f"${{key/storage-{purpose}.arn}}", "sseAlgorithm": "aws:kms"}
@@ -49,8 +49,10 @@ def test_data_is_encrypted_with_the_key_of_its_purpose(engine: Engine, prod: Sta
     ],
     ids=["plain HTTP", "TLS 1.1", "TLS 1.2"],
 )
-def test_a_bucket_refuses_all_but_tls(engine: Engine, prod: StackConfig, name: str, connection: dict[str, str], *, outcome: bool):
-    build(engine, prod)
+def test_a_bucket_refuses_all_but_tls(
+    engine: Engine, prod_aws: AwsConfig, name: str, connection: dict[str, str], *, outcome: bool
+):
+    build(engine, prod_aws)
     policy = engine.one("BucketPolicy", f"{name}-policy")["policy"]
     arn = f"${{bucket/{name}.arn}}"
     for action, resource in (("s3:GetObject", f"{arn}/key"), ("s3:ListBucket", arn)):
@@ -69,25 +71,25 @@ def test_a_bucket_refuses_all_but_tls(engine: Engine, prod: StackConfig, name: s
     ],
 )
 def test_logs_are_taken_of_this_account_only(
-    engine: Engine, prod: StackConfig, who: str, key: str, account: str, *, outcome: bool
+    engine: Engine, prod_aws: AwsConfig, who: str, key: str, account: str, *, outcome: bool
 ):
-    build(engine, prod)
+    build(engine, prod_aws)
     policy = engine.one("BucketPolicy", "storage-logs-policy")["policy"]
     where, tls = f"${{bucket/storage-logs.arn}}/{key}", {"aws_SecureTransport": "true", "s3_TlsVersion": "1.3"}
     assert allowed(policy, who, "s3:PutObject", where, aws_SourceAccount=account, **tls) is outcome
     assert not allowed(policy, who, "s3:GetObject", where, aws_SourceAccount=account, **tls)
 
 
-def test_reads_and_writes_of_data_are_logged(engine: Engine, prod: StackConfig):
-    build(engine, prod)
+def test_reads_and_writes_of_data_are_logged(engine: Engine, prod_aws: AwsConfig):
+    build(engine, prod_aws)
     assert {each["targetPrefix"]: each["targetBucket"] for each in engine.inputs("BucketLogging")} == {
         "access/storage-lake/": "${bucket/storage-logs.id}",
         "access/storage-artifacts/": "${bucket/storage-logs.id}",
     }
 
 
-def test_only_logs_expire_and_only_the_lake_cools(engine: Engine, prod: StackConfig):
-    build(engine, prod)
+def test_only_logs_expire_and_only_the_lake_cools(engine: Engine, prod_aws: AwsConfig):
+    build(engine, prod_aws)
     rules = {
         each.name: {rule["id"]: rule for rule in each.inputs["rules"]}
         for each in engine.resources("BucketLifecycleConfiguration")
@@ -102,8 +104,8 @@ def test_only_logs_expire_and_only_the_lake_cools(engine: Engine, prod: StackCon
     assert rules["storage-lake-lifecycle"]["cool"]["transitions"] == [{"days": 90, "storageClass": "STANDARD_IA"}]
 
 
-def test_an_image_tag_is_written_once_scanned_and_never_expires(engine: Engine, prod: StackConfig):
-    build(engine, prod)
+def test_an_image_tag_is_written_once_scanned_and_never_expires(engine: Engine, prod_aws: AwsConfig):
+    build(engine, prod_aws)
     [repository] = engine.inputs("Repository")
     assert repository["imageTagMutability"] == "IMMUTABLE"
     assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
@@ -111,15 +113,15 @@ def test_an_image_tag_is_written_once_scanned_and_never_expires(engine: Engine, 
     assert [rule["selection"]["tagStatus"] for rule in lifecycle["policy"]["rules"]] == ["untagged"]
 
 
-def test_protected_data_outlives_the_stack(engine: Engine, prod: StackConfig):
-    build(engine, prod)
+def test_protected_data_outlives_the_stack(engine: Engine, prod_aws: AwsConfig):
+    build(engine, prod_aws)
     holders = [each for kind in HOLDERS for each in engine.resources(kind) if each.type.startswith("aws:")]
     assert len(holders) == 8
     assert all(each.protect and each.retain_on_delete for each in holders)
     assert not any(each.inputs.get("forceDestroy") or each.inputs.get("forceDelete") for each in holders)
 
 
-def test_unprotected_data_goes_with_the_stack(engine: Engine, dev: StackConfig):
-    build(engine, dev)
+def test_unprotected_data_goes_with_the_stack(engine: Engine, dev_aws: AwsConfig):
+    build(engine, dev_aws)
     assert not any(each.protect or each.retain_on_delete for each in engine.plan.resources)
     assert all(each.inputs["forceDestroy"] for each in engine.resources("Bucket") if each.type.startswith("aws:"))
