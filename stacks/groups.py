@@ -10,16 +10,16 @@ from stacks.tags import component_tags
 HTTPS = 443
 POSTGRESQL = 5432
 GROUPS = {"workload": "nodes and pods", "endpoints": "interface endpoints of AWS services", "database": "PostgreSQL"}
-# From, to, port. Everything that is not here, nor in SecurityGroups below, is refused.
-FLOWS = (("workload", "endpoints", HTTPS), ("workload", "database", POSTGRESQL))
+# From, to, port (None: any; which pod may speak to which is for network policies to say). Everything else is refused, but
+# for nodes and the control plane, whose group EKS makes: stacks/cluster.py.
+FLOWS = (("workload", "endpoints", HTTPS), ("workload", "database", POSTGRESQL), ("workload", "workload", None))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityGroupsArgs:
-    """The VPC, and the prefix list that stands for S3 in its region."""
+    """The VPC that the groups are of."""
 
     vpc_id: pulumi.Input[str]
-    s3_prefix_list_id: pulumi.Input[str]
 
 
 class SecurityGroups(pulumi.ComponentResource):
@@ -43,38 +43,52 @@ class SecurityGroups(pulumi.ComponentResource):
             for role, description in GROUPS.items()
         }
         for source, target, port in FLOWS:
-            connect(f"{name}-{source}-to-{target}", ids[source], ids[target], port, child)
-        workload_out = {"s3": {"prefix_list_id": args.s3_prefix_list_id}, "internet": {"cidr_ipv4": "0.0.0.0/0"}}
-        for target, rule in workload_out.items():
-            # Image registries and the AWS services without an endpoint here have no group to name; the way there is NAT.
-            aws.vpc.SecurityGroupEgressRule(
-                f"{name}-workload-to-{target}",
-                security_group_id=ids["workload"],
-                ip_protocol="tcp",
-                from_port=HTTPS,
-                to_port=HTTPS,
-                description=f"workload to {target}, HTTPS only",
-                tags=component_tags("network", f"{name}-workload-to-{target}"),
-                opts=child,
-                **rule,
-            )
+            let_in(f"{name}-{source}-to-{target}", ids[source], ids[target], port, child)
+            if port != HTTPS:
+                _let_out(f"{name}-{source}-to-{target}", ids[source], ids[target], port, child)
+        # Image registries and the AWS services without an endpoint here have no group to name; the way there is NAT. Whatever
+        # else answers HTTPS (endpoints, S3, the control plane) is within this range: a rule of its own would allow nothing more.
+        aws.vpc.SecurityGroupEgressRule(
+            f"{name}-workload-to-internet",
+            security_group_id=ids["workload"],
+            cidr_ipv4="0.0.0.0/0",
+            ip_protocol="tcp",
+            from_port=HTTPS,
+            to_port=HTTPS,
+            description="out by HTTPS only",
+            tags=component_tags("network", f"{name}-workload-to-internet"),
+            opts=child,
+        )
         self.workload_id, self.endpoints_id, self.database_id = ids["workload"], ids["endpoints"], ids["database"]
         self.register_outputs({f"{role}_id": each for role, each in ids.items()})
 
 
-def connect(name: str, source: pulumi.Input[str], target: pulumi.Input[str], port: int, opts: pulumi.ResourceOptions) -> None:
-    """Both halves of one flow: out of the source group, into the target group."""
-    for kind, owner, other in (
-        (aws.vpc.SecurityGroupEgressRule, source, target),
-        (aws.vpc.SecurityGroupIngressRule, target, source),
-    ):
-        kind(
-            name,
-            security_group_id=owner,
-            referenced_security_group_id=other,
-            ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
-            tags=component_tags("network", name),
-            opts=opts,
-        )
+def let_in(
+    name: str, source: pulumi.Input[str], target: pulumi.Input[str], port: int | None, opts: pulumi.ResourceOptions
+) -> pulumi.Resource:
+    """The target group takes connections of the source group on a port, or on any."""
+    return aws.vpc.SecurityGroupIngressRule(
+        name,
+        security_group_id=target,
+        referenced_security_group_id=source,
+        ip_protocol="-1" if port is None else "tcp",
+        from_port=port,
+        to_port=port,
+        tags=component_tags("network", name),
+        opts=opts,
+    )
+
+
+def _let_out(
+    name: str, source: pulumi.Input[str], target: pulumi.Input[str], port: int | None, opts: pulumi.ResourceOptions
+) -> None:
+    aws.vpc.SecurityGroupEgressRule(
+        name,
+        security_group_id=source,
+        referenced_security_group_id=target,
+        ip_protocol="-1" if port is None else "tcp",
+        from_port=port,
+        to_port=port,
+        tags=component_tags("network", name),
+        opts=opts,
+    )

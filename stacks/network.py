@@ -52,10 +52,8 @@ class Network(pulumi.ComponentResource):
         self._route_public(subnets["public"])
         tables = self._route_private(subnets["private"], self._nats(subnets["public"]))
         tables.append(self._table("data", subnets["data"]))
-        s3_prefix_list_id = self._s3_endpoint(tables)
-        self.groups = SecurityGroups(
-            f"{name}-groups", SecurityGroupsArgs(vpc_id=vpc.id, s3_prefix_list_id=s3_prefix_list_id), self._child
-        )
+        self._s3_endpoint(tables)
+        self.groups = SecurityGroups(f"{name}-groups", SecurityGroupsArgs(vpc_id=vpc.id), self._child)
         self._interface_endpoints(subnets["private"])
         self.public_subnet_ids, self.private_subnet_ids, self.data_subnet_ids = (
             [subnet.id for subnet in subnets[tier].values()] for tier in TIERS
@@ -140,9 +138,9 @@ class Network(pulumi.ComponentResource):
             opts=self._child,
         )
 
-    def _s3_endpoint(self, tables: list[aws.ec2.RouteTable]) -> pulumi.Output[str]:
+    def _s3_endpoint(self, tables: list[aws.ec2.RouteTable]) -> None:
         """Free of charge, and what lets the nodes reach data and images past NAT."""
-        endpoint = aws.ec2.VpcEndpoint(
+        aws.ec2.VpcEndpoint(
             f"{self._name}-s3",
             vpc_id=self.vpc_id,
             service_name=f"com.amazonaws.{self._args.region}.s3",
@@ -151,7 +149,6 @@ class Network(pulumi.ComponentResource):
             tags=self._tags("s3"),
             opts=self._child,
         )
-        return endpoint.prefix_list_id
 
     def _interface_endpoints(self, private: Subnets) -> None:
         for service in self._args.config.interface_endpoints:

@@ -8,18 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import msgspec
+from pulumi import ResourceOptions, ResourceTransform, ResourceTransformArgs, ResourceTransformResult
 from pulumi.runtime import rpc, set_all_config, set_mocks
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.settings import ROOT
 from pulumi.runtime.stack import run_in_stack
 
+from stacks import eks_children
+from stacks.eks_children import Child, children
+from stacks.learnt import learnt, reference
+
 PROJECT = "churn"
-# What resources learn of themselves only when they are made; a reference such as ${bucket/lake.arn} stands for it.
-LEARNT = ("address", "arn", "bucket", "name", "prefixListId", "repositoryUrl")
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """One declared resource; `parent` and `provider` are the `key` of another, or empty."""
+    """One declared resource; `parent`, `provider` and what it waits for are the `key` of another, or empty."""
 
     type: str
     name: str
@@ -28,6 +31,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     protect: bool
     retain_on_delete: bool
     inputs: dict[str, Any]
+    waits_for: tuple[str, ...] = ()
+    ignores: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -75,13 +80,17 @@ def _record(program: Callable[[], object], stack: str, config: dict[str, str]) -
 
 
 class _References(Mocks):
-    """Answers for AWS with references to what is not known yet."""
+    """Answers for AWS and Kubernetes with references to what is not known yet."""
+
+    def __init__(self) -> None:
+        self.transforms: dict[str, list[ResourceTransform]] = {}
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        reference = f"{args.typ.rsplit(':', 1)[-1][:1].lower()}{args.typ.rsplit(':', 1)[-1][1:]}/{args.name}"
-        learnt: dict[str, Any] = {output: f"${{{reference}.{output}}}" for output in LEARNT}
-        learnt["masterUserSecrets"] = [{"secretArn": f"${{{reference}.secretArn}}"}]
-        return f"${{{reference}.id}}", learnt | cast("dict[str, Any]", args.inputs)  # pyright: ignore[reportUnknownMemberType] - untyped there
+        """What the resource was given comes back, the rest stands for itself."""
+        if args.transforms:
+            self.transforms[args.name] = args.transforms
+        given = cast("dict[str, Any]", args.inputs)  # pyright: ignore[reportUnknownMemberType] - untyped there
+        return f"${{{reference(args.typ, args.name)}.id}}", learnt(args.typ, args.name) | given
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         """The only question that the program asks of AWS is whose account it is in."""
@@ -89,26 +98,64 @@ class _References(Mocks):
 
 
 class _Recorder(MockMonitor):
-    def __init__(self, mocks: Mocks) -> None:
-        super().__init__(mocks)
+    def __init__(self, references: _References) -> None:
+        super().__init__(references)
+        self.references = references
         self.declared: list[Resource] = []
         self.outputs: dict[str, Any] = {}
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the engine's name
         answer: Any = super().RegisterResource(request)  # pyright: ignore[reportUnknownMemberType] - untyped there
         if request.type != "pulumi:pulumi:Stack":
+            inputs: dict[str, Any] = rpc.deserialize_properties(request.object)
             self.declared.append(
                 Resource(
                     type=request.type,
                     name=request.name,
                     parent=_key(request.parent),
-                    provider=_key(request.provider.rpartition("::")[0]),
+                    provider=_provider(request.provider),
                     protect=request.protect,
                     retain_on_delete=request.retainOnDelete,
-                    inputs=_plain(rpc.deserialize_properties(request.object)),
+                    inputs=_inputs(request.type, inputs),
+                    waits_for=tuple(sorted({_key(each) for each in request.dependencies})),
+                    ignores=tuple(request.ignoreChanges),
                 )
             )
+            if request.type == eks_children.COMPONENT:
+                cluster = self._construct(request, answer.urn, inputs)
+                answer.object["eksCluster"] = cluster
+                answer.object["core"]["cluster"] = cluster
         return answer
+
+    def _construct(self, request: Any, urn: str, inputs: dict[str, Any]) -> dict[str, str]:
+        """Declare what the component's own provider would; the cluster that is an output of it, by reference."""
+        urns = {"": urn}
+        provider = _provider(request.providers.get("aws", ""))
+        for child in children(request.name, inputs):
+            urns[child.name] = self.make_urn(urns[child.parent], child.type, child.name)
+            self._declare(child, urns, provider, self.references.transforms.get(request.name, []))
+        made = self.resources[urns[f"{request.name}-eksCluster"]]
+        return {rpc._special_sig_key: rpc._special_resource_sig, "urn": made.urn, "id": made.id}  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - what the wire has for a resource
+
+    def _declare(self, child: Child, urns: dict[str, str], provider: str, transforms: list[ResourceTransform]) -> None:
+        inputs = child.inputs
+        for transform in transforms:
+            result = transform(ResourceTransformArgs(True, child.type, child.name, inputs, ResourceOptions()))
+            inputs = cast("dict[str, Any]", result.props) if isinstance(result, ResourceTransformResult) else inputs
+        identifier, state = self.references.new_resource(MockResourceArgs(child.type, child.name, inputs))
+        urn = urns[child.name]
+        self.resources[urn] = MockMonitor.ResourceRegistration(urn, identifier or "", state)
+        self.declared.append(
+            Resource(
+                type=child.type,
+                name=child.name,
+                parent=_key(urns[child.parent]),
+                provider=provider if child.type.startswith("aws:") else "",
+                protect=False,
+                retain_on_delete=False,
+                inputs=_inputs(child.type, inputs),
+            )
+        )
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - the engine's name
         if "::pulumi:pulumi:Stack::" in request.urn:
@@ -123,15 +170,24 @@ def _key(urn: str) -> str:
     return f"{chain.rpartition('$')[2]} {name}"
 
 
-def _plain(value: Any) -> Any:
-    """The value with its keys in order, secrets masked and JSON documents as structure."""
+def _provider(reference: str) -> str:
+    return _key(reference.rpartition("::")[0])
+
+
+def _inputs(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    # A text in a Kubernetes object is one, whatever is in it.
+    return _plain(inputs, documents=not kind.startswith("kubernetes:"))
+
+
+def _plain(value: Any, *, documents: bool = True) -> Any:
+    """The value with its keys in order and secrets masked; `documents`: JSON texts, as AWS takes policies, as structure."""
     if rpc.is_rpc_secret(value):
         return "[secret]"
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in sorted(cast("dict[str, Any]", value).items())}
+        return {key: _plain(each, documents=documents) for key, each in sorted(cast("dict[str, Any]", value).items())}
     if isinstance(value, list):
-        return [_plain(each) for each in cast("list[Any]", value)]
-    if isinstance(value, str) and value.startswith('{"'):
+        return [_plain(each, documents=documents) for each in cast("list[Any]", value)]
+    if documents and isinstance(value, str) and value.startswith('{"'):
         return _plain(json.loads(value))
     # Numbers travel as floats.
     return int(value) if isinstance(value, float) and value.is_integer() else value

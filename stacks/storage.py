@@ -10,18 +10,20 @@ from stacks.bucket import Bucket, BucketArgs, Rule
 from stacks.config import StorageConfig
 from stacks.documents import untagged_images_expire
 from stacks.keeping import keep
+from stacks.keys import key_policy
 from stacks.tags import component_tags
 
 # A key for each purpose: who may read the images cannot thereby read customers.
-PURPOSES = ("lake", "artifacts", "images", "database")
+PURPOSES = ("lake", "artifacts", "images", "database", "cluster", "logs", "alerts")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StorageArgs:
-    """How long things are kept, and the account that owns them."""
+    """How long things are kept, and the account and region that they are in."""
 
     config: StorageConfig
     account_id: pulumi.Input[str]
+    region: str
 
 
 class Storage(pulumi.ComponentResource):
@@ -32,11 +34,12 @@ class Storage(pulumi.ComponentResource):
     lake: Bucket
     artifacts: Bucket
     repository_url: pulumi.Output[str]
+    repository_arn: pulumi.Output[str]
 
     def __init__(self, name: str, args: StorageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("churn:storage:Storage", name, None, opts)
         config, child = args.config, pulumi.ResourceOptions(parent=self)
-        self.key_arns = {purpose: self._key(f"{name}-{purpose}", config) for purpose in PURPOSES}
+        self.key_arns = {purpose: self._key(name, purpose, args) for purpose in PURPOSES}
         logs_rules = [*tidy(config), expire(config.logs_expire_after_days)]
         self.logs = Bucket(
             f"{name}-logs",
@@ -63,13 +66,16 @@ class Storage(pulumi.ComponentResource):
             ),
             child,
         )
-        self.repository_url = self._images(f"{name}-images", config)
+        repository = self._images(f"{name}-images", config)
+        self.repository_url, self.repository_arn = repository.repository_url, repository.arn
         self.register_outputs({"repository_url": self.repository_url})
 
-    def _key(self, name: str, config: StorageConfig) -> pulumi.Output[str]:
+    def _key(self, component: str, purpose: str, args: StorageArgs) -> pulumi.Output[str]:
+        name, config = f"{component}-{purpose}", args.config
         key = aws.kms.Key(
             name,
             description=f"churn {pulumi.get_stack()}: {name}",
+            policy=pulumi.Output.from_input(args.account_id).apply(lambda account: key_policy(purpose, account, args.region)),
             enable_key_rotation=True,
             deletion_window_in_days=config.key_deletion_window_days,
             tags=component_tags("storage", name),
@@ -79,7 +85,7 @@ class Storage(pulumi.ComponentResource):
         aws.kms.Alias(name, name=alias, target_key_id=key.id, opts=pulumi.ResourceOptions(parent=self))
         return key.arn
 
-    def _images(self, name: str, config: StorageConfig) -> pulumi.Output[str]:
+    def _images(self, name: str, config: StorageConfig) -> aws.ecr.Repository:
         repository = aws.ecr.Repository(
             name,
             image_tag_mutability="IMMUTABLE",
@@ -95,7 +101,7 @@ class Storage(pulumi.ComponentResource):
             policy=json.dumps(untagged_images_expire(config.untagged_images_expire_after_days)),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        return repository.repository_url
+        return repository
 
 
 def tidy(config: StorageConfig) -> list[Rule]:

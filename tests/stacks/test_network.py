@@ -92,12 +92,13 @@ def test_interface_endpoints_are_in_every_private_subnet_behind_their_own_group(
 
 def test_only_the_workload_reaches_the_database_and_the_endpoints(engine: Engine, prod_aws: AwsConfig):
     engine.run(lambda: build(prod_aws.network))
-    let_in = {(each["securityGroupId"], each["referencedSecurityGroupId"], each["fromPort"], each["toPort"])
+    let_in = {(each["securityGroupId"], each["referencedSecurityGroupId"], each.get("fromPort"), each.get("toPort"))
               for each in engine.inputs("SecurityGroupIngressRule")}  # fmt: skip
     group = "${{securityGroup/network-groups-{}.id}}".format
     assert let_in == {
         (group("database"), group("workload"), 5432, 5432),
         (group("endpoints"), group("workload"), 443, 443),
+        (group("workload"), group("workload"), None, None),
     }
 
 
