@@ -119,37 +119,51 @@ class DeliveryConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     identity_provider: Annotated[Literal["made-here", "there-already"], Meta(examples=["made-here"])]
     # A digest is known once the image has been pushed to the stack's own repository.
     mlflow_image_digest: Annotated[str, Meta(pattern=r"^(unpublished|sha256:[0-9a-f]{64})$(?!\n)", examples=["unpublished"])]
+    # AWS may fetch from GitHub, and run its workflows, only after somebody has said so in the console.
+    github_connection: Annotated[Literal["unconfirmed", "confirmed"], Meta(examples=["unconfirmed"])]
 
 
 class TrackingConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Size of the MLflow server."""
 
     replicas: Annotated[int, Meta(ge=1, le=10, examples=[2])]
-    cpu_millicores: Annotated[int, Meta(ge=50, examples=[500])]
-    memory_mib: Annotated[int, Meta(ge=512, examples=[1536])]
+    cpu_millicores: Annotated[int, Meta(ge=100, examples=[500])]
+    # Two workers and the process that starts them take 820 MiB.
+    memory_mib: Annotated[int, Meta(ge=1024, examples=[1536])]
 
 
 class InferenceConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """The service objective, what one core does, and how a change reaches the customers; replicas follow from it."""
 
     peak_requests_per_second: Annotated[int, Meta(ge=1, examples=[500])]
-    availability_percent: Annotated[float, Meta(ge=90, lt=100, examples=[99.9])]
-    p99_milliseconds: Annotated[int, Meta(ge=1, examples=[50])]
+    # Five nines are more than the region below it promises.
+    availability_percent: Annotated[float, Meta(ge=90, le=99.99, examples=[99.9])]
+    # The last bound of the service's histogram, 2.5 s, has to be above it for an alert to tell.
+    p99_milliseconds: Annotated[int, Meta(ge=1, le=2000, examples=[50])]
     capacity_per_core_requests_per_second: Annotated[int, Meta(ge=1, examples=[1000])]
-    cpu_millicores: Annotated[int, Meta(ge=100, examples=[1000])]
+    # A process of one event loop has no use for more than one core.
+    cpu_millicores: Annotated[int, Meta(ge=100, le=1000, examples=[500])]
     memory_mib: Annotated[int, Meta(ge=128, examples=[256])]
     # None: all at once, by a Deployment.
     canary_weights_percent: Annotated[tuple[Annotated[int, Meta(ge=1, le=100)], ...], Meta(examples=[[10, 25, 50, 100]])]
     scale_on: Annotated[Literal["requests", "resources"], Meta(examples=["requests"])]
     ingress: Annotated[Literal["internal", "none"], Meta(examples=["internal"])]
+    # The name that clients call; the balancer then speaks TLS, with the certificate that the account's ACM has for it.
+    host: Annotated[str, Meta(pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$(?!\n)", examples=["churn.example.com"])] = (
+        ""
+    )
 
 
 class MonitoringConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """How long metrics are kept, and by how many."""
+    """How long metrics are kept, by how many, and from when on a model has moved too far or grown too old."""
 
     retention_days: Annotated[int, Meta(ge=1, examples=[15])]
     storage_gib: Annotated[int, Meta(ge=1, examples=[20])]
     replicas: Annotated[Literal[1, 2], Meta(examples=[2])]
+    memory_mib: Annotated[int, Meta(ge=256, examples=[1024])]
+    # Of the population stability index of a field; below .1 nothing has moved, above .25 another population is asked about.
+    drift_index_max: Annotated[float, Meta(ge=0.05, le=10, examples=[0.2])]
+    model_age_max_days: Annotated[int, Meta(ge=1, examples=[90])]
 
 
 class LocalConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -174,15 +188,24 @@ class AwsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StackConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that tells one stack from another; what it runs on is `aws` or `local`."""
+    """Everything that tells one stack from another; `base` is what it stands on."""
 
     stack: str
     churn: ProjectConfig
     tracking: TrackingConfig
     inference: InferenceConfig
     monitoring: MonitoringConfig
-    aws: AwsConfig | None
-    local: LocalConfig | None
+    base: AwsConfig | LocalConfig
+
+    @property
+    def aws(self) -> AwsConfig | None:
+        """The account, where there is one."""
+        return self.base if isinstance(self.base, AwsConfig) else None
+
+    @property
+    def zones(self) -> int:
+        """How many zones pods can be spread over."""
+        return len(self.base.network.zones) if isinstance(self.base, AwsConfig) else 1
 
 
 EVERYWHERE: dict[str, type[msgspec.Struct]] = {
@@ -225,8 +248,7 @@ def read(stack: str, values: Mapping[str, str]) -> StackConfig:
     return StackConfig(
         stack=stack,
         **{name: read_sections[name] for name in EVERYWHERE},
-        aws=AwsConfig(**{name: read_sections[name] for name in ON_AWS}) if on_aws else None,
-        local=None if on_aws else read_sections["local"],
+        base=AwsConfig(**{name: read_sections[name] for name in ON_AWS}) if on_aws else read_sections["local"],
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.release import Release, ReleaseError, decode_release
-from stacks.config import ROOT, StackConfig
+from stacks.config import ROOT, LocalConfig, StackConfig
 from stacks.reading import ConfigError
 
 
@@ -13,6 +13,8 @@ class Live:
 
     release: Release
     text: str
+    # As a pod names it.
+    image: str
 
 
 def live_on(config: StackConfig) -> Live | None:
@@ -28,4 +30,12 @@ def live_on(config: StackConfig) -> Live | None:
         raise ConfigError(config.stack, [f"{exc}; give a file that `churn promote --stack {config.stack}` wrote"]) from exc
     if release.stack != config.stack:
         raise ConfigError(config.stack, [f"{name} is a release of {release.stack}; give one of {config.stack}"])
-    return Live(release=release, text=content.decode())
+    return Live(release=release, text=content.decode(), image=_image(config, release, name))
+
+
+def _image(config: StackConfig, release: Release, name: str) -> str:
+    if release.image:
+        return f"{release.image.repository}@{release.image.digest}"
+    if isinstance(config.base, LocalConfig):
+        return config.base.app_image
+    raise ConfigError(config.stack, [f"{name} names no image; give one that `churn promote --image REPOSITORY@DIGEST` wrote"])
