@@ -165,12 +165,14 @@ def _about_release(release: Release) -> Iterator[Metric]:
     info = GaugeMetricFamily("churn_release_info", "The release in use.", labels=("release", "stack"))
     info.add_metric((str(release.digest), release.stack), 1)
     yield info
-    variants = GaugeMetricFamily(
-        "churn_variant_weight_percent", "Variants of the release.", labels=("variant", "version", "bundle")
-    )
+    labels = ("variant", "version", "bundle")
+    weights = GaugeMetricFamily("churn_variant_weight_percent", "Variants of the release.", labels=labels)
+    evaluated = GaugeMetricFamily("churn_variant_evaluated_timestamp_seconds", "When the evidence was taken.", labels=labels)
     for variant in release.variants:
-        variants.add_metric((variant.role, variant.version, variant.bundle_digest), variant.weight_percent)
-    yield variants
+        named = (variant.role, variant.version, variant.bundle_digest)
+        weights.add_metric(named, variant.weight_percent)
+        evaluated.add_metric(named, variant.evidence.evaluated_at.timestamp())
+    yield from (weights, evaluated)
 
 
 def _about_events(events: EventLog) -> Iterator[Metric]:

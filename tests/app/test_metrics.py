@@ -13,7 +13,7 @@ from app.bundle import SCORE_BINS
 from app.contract import FEATURES, Customer, binned, matrix
 from app.main import create_app
 from app.metrics import ROWS_TO_BIN, Drift, Latency, registry
-from tests.app.support import ASKED, Place, served, wait_for
+from tests.app.support import ASKED, NOW, Place, served, wait_for
 
 ROWS = st.lists(st.tuples(st.integers(0, 600), st.floats(0, 1, width=32)), max_size=30)
 
@@ -96,6 +96,8 @@ def test_a_scrape_shows_what_was_asked_and_answered(place: Place):
     assert found["churn_events_written_total"] + found["churn_events_queued"] == 5
     [digest] = (path.name for path in (place.root / "bundles").iterdir())
     assert found[f'churn_variant_weight_percent{{bundle="{digest}",variant="champion",version="1.0.0"}}'] == 100
+    evaluated = f'churn_variant_evaluated_timestamp_seconds{{bundle="{digest}",variant="champion",version="1.0.0"}}'
+    assert found[evaluated] == NOW.timestamp()
     release = msgspec.json.decode((place.root / "release.json").read_bytes())["digest"]
     assert found[f'churn_release_info{{release="{release}",stack="dev"}}'] == 1
     assert found["process_resident_memory_bytes"] > 0

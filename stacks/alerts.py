@@ -1,0 +1,228 @@
+"""What is computed from the metrics, and when somebody is told: Prometheus rules as plain values."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.events import MAX_WAITING_BYTES
+from stacks.config import InferenceConfig, MonitoringConfig
+from stacks.names import INFERENCE, NAMESPACE, TRACKING
+
+Rule = dict[str, object]
+
+# Everything that clients call; probes and the page are ours.
+CLIENTS = 'route=~"/v1/.+"'
+# There from a process's start on, while a status that was never answered has no series.
+REQUESTS = f"churn_request_seconds_count{{{CLIENTS}}}"
+# What a PodMonitor calls its targets: its namespace and its name.
+INFERENCE_JOB = f"{NAMESPACE}/{INFERENCE.name}"
+SCORE = "churn_probability"
+# Error budget burnt so many times too fast, over a short window (it still goes on) and a long one (it is no blip).
+# https://sre.google/workbook/alerting-on-slos/#6-multiwindow-multi-burn-rate-alerts
+BURNS = {
+    "critical": (("5m", "1h", 14.4), ("30m", "6h", 6.0)),
+    "warning": (("2h", "1d", 3.0), ("6h", "3d", 1.0)),
+}
+WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+# A generous objective would else never be missed: fourteen times a tenth is more than there is.
+MOST_ERRORS = 0.9
+# With fewer rows chance alone moves bins: with a thousand in nine bins, the index by about .01.
+DRIFT_ROWS_MIN = 1000
+SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """One thing to tell; `runbook` is a heading in docs/alerts.md, by its name."""
+
+    name: str
+    severity: str
+    expr: str
+    lasting: str
+    summary: str
+
+    @property
+    def rule(self) -> Rule:
+        return {
+            "alert": self.name,
+            "expr": self.expr,
+            "for": self.lasting,
+            "labels": {"severity": self.severity},
+            "annotations": {"summary": self.summary, "runbook": f"docs/alerts.md#{self.name.lower()}"},
+        }
+
+
+def rule_groups(objective: InferenceConfig, limits: MonitoringConfig, *, serving: bool, tracking: bool) -> list[Rule]:
+    """The groups of a PrometheusRule for what the stack runs; Prometheus evaluates a group's rules in order."""
+    alerts: list[Alert] = []
+    records: dict[str, Rule] = {}
+    if serving:
+        alerts += [*_service_alerts(objective), *_model_alerts(limits)]
+        records["churn-service"] = {"rules": service_records()}
+        # Of a whole day: looking more often shows nothing new.
+        records["churn-drift"] = {"rules": drift_records(), "interval": "5m"}
+        if objective.canary_weights_percent:
+            alerts.append(_rollout_alert())
+    if tracking:
+        alerts.append(_tracking_alert())
+    groups = records | ({"churn-alerts": {"rules": [alert.rule for alert in alerts]}} if alerts else {})
+    return [{"name": name, **group} for name, group in groups.items()]
+
+
+def error_ratio(window: str) -> str:
+    """The name of the recorded share of clients' requests that the service failed."""
+    return f"churn:error_ratio:rate{window}"
+
+
+def service_records() -> list[Rule]:
+    """Requests by second, the share of them that failed by window, and the slowest hundredth."""
+    records = {
+        "churn:requests:rate5m": f"sum by (route) (rate({REQUESTS}[5m]))",
+        "churn:predict_p99_seconds:rate5m": (
+            'histogram_quantile(0.99, sum by (le) (rate(churn_request_seconds_bucket{route="/v1/predict"}[5m])))'
+        ),
+    }
+    for window in WINDOWS:
+        asked = f"sum(rate({REQUESTS}[{window}]))"
+        failed = f'sum(rate(churn_requests_total{{{CLIENTS},status=~"5.."}}[{window}]))'
+        records[error_ratio(window)] = f"({failed} or {asked} * 0) / ({asked} > 0)"
+    return [_record(name, expr) for name, expr in records.items()]
+
+
+def drift_records() -> list[Rule]:
+    """The population stability index of each field and of the score over a day, as `churn validate --against` computes it."""
+    by_field = "on (field) group_left ()"
+    counts, references = "churn:bin_rows:increase1d", "churn:reference_share"
+    smoothed = "(churn:bin_rows:increase1d + 0.5) / (churn:expected_rows:increase1d + 0.5)"
+    return [
+        _record(counts, "sum by (field, bin) (increase(churn_field_bin_total[1d]))"),
+        _record(counts, "sum by (bin) (increase(churn_score_bin_total[1d]))", field=SCORE),
+        # While a new release rolls out there are two references.
+        _record(references, "avg by (field, bin) (churn_field_reference_share)"),
+        _record(references, "avg by (bin) (churn_score_reference_share)", field=SCORE),
+        _record("churn:rows:increase1d", f"sum by (field) ({counts})"),
+        _record("churn:share:increase1d", f"{counts} / {by_field} (churn:rows:increase1d > 0)"),
+        _record("churn:expected_rows:increase1d", f"{references} * {by_field} churn:rows:increase1d"),
+        # An empty bin has no logarithm: half a row is added to every bin of both sides, so both have the same denominator.
+        _record(
+            "churn:drift_index:increase1d",
+            f"sum by (field) (({counts} - churn:expected_rows:increase1d) * ln({smoothed}))"
+            f" / (churn:rows:increase1d + 0.5 * count by (field) ({counts}))",
+        ),
+    ]
+
+
+def _record(name: str, expr: str, **labels: str) -> Rule:
+    record: Rule = {"record": name, "expr": expr}
+    # The API server drops an empty map, and the next preview would show it as a change.
+    return record | {"labels": labels} if labels else record
+
+
+def _service_alerts(objective: InferenceConfig) -> Iterator[Alert]:
+    budget = 1 - objective.availability_percent / 100
+    for severity, burns in BURNS.items():
+        yield Alert(
+            name="ChurnErrorBudgetBurns" if severity == "critical" else "ChurnErrorBudgetLeaks",
+            severity=severity,
+            expr=" or ".join(f"({_burns(short, long, times * budget)})" for short, long, times in burns),
+            lasting="2m" if severity == "critical" else "15m",
+            summary=f"Requests fail faster than {objective.availability_percent:g} % availability allows.",
+        )
+    yield Alert(
+        name="ChurnSlow",
+        severity="warning",
+        expr=f"churn:predict_p99_seconds:rate5m > {objective.p99_milliseconds / 1000:g}",
+        lasting="10m",
+        summary=f"One prediction in a hundred takes longer than {objective.p99_milliseconds} ms.",
+    )
+    yield Alert(
+        name="ChurnNobodyReady",
+        severity="critical",
+        expr="(sum(churn_ready) or vector(0)) == 0",
+        lasting="2m",
+        summary="No pod takes predictions.",
+    )
+    yield Alert(
+        name="ChurnNotScraped",
+        severity="warning",
+        expr=f'up{{job="{INFERENCE_JOB}"}} == 0',
+        lasting="5m",
+        summary="Pod {{ $labels.pod }} does not answer on its metrics port.",
+    )
+    yield Alert(
+        name="ChurnAtMostReplicas",
+        severity="warning",
+        # One with a fixed number is always at its most.
+        expr=(f"{_replicas('status_current')} >= {_replicas('spec_max')} and {_replicas('spec_max')} > {_replicas('spec_min')}"),
+        lasting="15m",
+        summary="Autoscaler {{ $labels.horizontalpodautoscaler }} has no replica left to add.",
+    )
+    yield from _event_alerts()
+
+
+def _burns(short: str, long: str, errors: float) -> str:
+    limit = f"{min(errors, MOST_ERRORS):.6g}"
+    return f"{error_ratio(long)} > {limit} and {error_ratio(short)} > {limit}"
+
+
+def _replicas(which: str) -> str:
+    return f'kube_horizontalpodautoscaler_{which}_replicas{{namespace="{NAMESPACE}"}}'
+
+
+def _event_alerts() -> Iterator[Alert]:
+    yield Alert(
+        name="ChurnEventsDropped",
+        severity="warning",
+        expr="sum(increase(churn_events_dropped_total[10m])) > 0",
+        lasting="0m",
+        summary="{{ $value | humanize }} events of the prediction log were lost in ten minutes.",
+    )
+    yield Alert(
+        name="ChurnEventsPileUp",
+        severity="warning",
+        expr=f"max(churn_events_waiting_bytes) > {MAX_WAITING_BYTES // 2}",
+        lasting="10m",
+        summary="{{ $value | humanize1024 }}B of the prediction log wait in a pod for the store; of twice as much some is lost.",
+    )
+
+
+def _model_alerts(limits: MonitoringConfig) -> Iterator[Alert]:
+    yield Alert(
+        name="ChurnDrift",
+        severity="warning",
+        expr=(
+            f"churn:drift_index:increase1d > {limits.drift_index_max:g} and on (field) churn:rows:increase1d >= {DRIFT_ROWS_MIN}"
+        ),
+        lasting="1h",
+        summary="{{ $labels.field }} has moved from the training data: population stability index {{ $value | humanize }}.",
+    )
+    yield Alert(
+        name="ChurnModelOld",
+        severity="warning",
+        expr=(
+            'time() - max by (version) (churn_variant_evaluated_timestamp_seconds{variant="champion"})'
+            f" > {limits.model_age_max_days * SECONDS_PER_DAY}"
+        ),
+        lasting="1h",
+        summary="Model {{ $labels.version }} was last evaluated {{ $value | humanizeDuration }} ago.",
+    )
+
+
+def _rollout_alert() -> Alert:
+    return Alert(
+        name="ChurnRolloutFailed",
+        severity="critical",
+        expr=f'rollout_info{{namespace="{NAMESPACE}",phase=~"Degraded|Error|Timeout"}} == 1',
+        lasting="2m",
+        summary="The rollout of {{ $labels.name }} is {{ $labels.phase }}; what ran before it still serves.",
+    )
+
+
+def _tracking_alert() -> Alert:
+    available = f'kube_deployment_status_replicas_available{{namespace="{NAMESPACE}",deployment="{TRACKING.name}"}}'
+    return Alert(
+        name="ChurnMlflowDown",
+        severity="warning",
+        expr=f"{available} == 0",
+        lasting="10m",
+        summary="The MLflow server is not there; predictions go on, training does not.",
+    )
