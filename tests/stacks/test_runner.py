@@ -1,0 +1,69 @@
+import msgspec
+
+from stacks.config import AwsConfig
+from stacks.runner import Runner, RunnerArgs, runs
+from tests.stacks.access import may
+from tests.stacks.conftest import Engine
+
+SUBNETS = ("subnet-a", "subnet-b")
+
+
+def build(engine: Engine, own: AwsConfig, connection: str) -> None:
+    args = RunnerArgs(
+        config=msgspec.structs.replace(own.delivery, github_connection=connection),
+        region="eu-west-1",
+        account_id="1",
+        vpc_id="vpc",
+        subnet_ids=SUBNETS,
+        cluster_security_group_id="sg-cluster",
+        endpoints_security_group_id="sg-endpoints",
+        logs_key_arn="arn:key",
+        logs_retention_days=30,
+    )
+    engine.run(lambda: Runner("runner", args))
+
+
+def test_before_the_connection_is_confirmed_nothing_depends_on_it(engine: Engine, prod_aws: AwsConfig):
+    build(engine, prod_aws, "unconfirmed")
+    assert {each.type for each in engine.plan.resources} == {
+        "churn:runner:Runner",
+        "aws:codeconnections/connection:Connection",
+    }
+
+
+def test_a_job_of_the_repository_runs_in_the_private_subnets(engine: Engine, prod_aws: AwsConfig):
+    build(engine, prod_aws, "confirmed")
+    [project] = engine.inputs("Project")
+    assert project["vpcConfig"] == {
+        "vpcId": "vpc",
+        "subnets": list(SUBNETS),
+        "securityGroupIds": ["${securityGroup/runner.id}"],
+    }
+    assert project["source"]["location"] == "https://github.com/retention-team/churn.git"
+    [webhook] = engine.inputs("Webhook")
+    assert webhook["filterGroups"] == [{"filters": [{"pattern": "WORKFLOW_JOB_QUEUED", "type": "EVENT"}]}]
+
+
+def test_the_runner_reaches_control_plane_and_endpoints_by_name_and_is_reached_by_nobody(engine: Engine, prod_aws: AwsConfig):
+    build(engine, prod_aws, "confirmed")
+    group = "${securityGroup/runner.id}"
+    into = {each["securityGroupId"]: each["referencedSecurityGroupId"] for each in engine.inputs("SecurityGroupIngressRule")}
+    assert into == {"sg-cluster": group, "sg-endpoints": group}
+    [out] = engine.inputs("SecurityGroupEgressRule")
+    assert (out["securityGroupId"], out["fromPort"], out["toPort"]) == (group, 443, 443)
+
+
+def test_the_runners_log_ends_and_is_encrypted(engine: Engine, prod_aws: AwsConfig):
+    build(engine, prod_aws, "confirmed")
+    [log] = engine.inputs("LogGroup")
+    assert (log["kmsKeyId"], log["retentionInDays"]) == ("arn:key", 30)
+
+
+def test_the_runner_gives_its_network_interface_to_nobody_else():
+    statements = runs("eu-west-1", "1", "arn:log", "arn:connection", SUBNETS)
+    interface, subnet = "arn:aws:ec2:eu-west-1:1:network-interface/x", "arn:aws:ec2:eu-west-1:1:subnet/subnet-a"
+    given = {"ec2:AuthorizedService": "codebuild.amazonaws.com", "ec2:Subnet": subnet}
+    assert may(statements, "ec2:CreateNetworkInterfacePermission", interface, given)
+    assert not may(statements, "ec2:CreateNetworkInterfacePermission", interface, given | {"ec2:AuthorizedService": "other"})
+    assert not may(statements, "ec2:CreateNetworkInterfacePermission", interface, given | {"ec2:Subnet": "arn:other"})
+    assert not may(statements, "sts:AssumeRole", "*")
