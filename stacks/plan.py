@@ -1,49 +1,68 @@
-"""`python -m stacks.plan dev prod`: what stacks declare, and what would change, read offline.
+"""`python -m stacks.plan dev prod`: what stacks declare and cost, and what would change, read offline.
 
-Exit codes: 0 done, 2 bad input.
+Exit codes: 0 done, 1 above the budget, 2 bad input.
 """
 
 import argparse
 import json
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import yaml
 
-from stacks.config import ROOT, stacks
+from stacks.config import ROOT, StackConfig, read, stacks
+from stacks.cost import Cost, over_budget, price
+from stacks.guide import missing
+from stacks.live import live_on
+from stacks.manifests import write
+from stacks.prices import ASSUMPTIONS
 from stacks.reading import ConfigError
 from stacks.record import Plan, record
-from stacks.render import difference, tree
+from stacks.render import charts, cost_difference, costs, difference, tree
+from stacks.sizing import explain, sizing_of
+from stacks.values import PlanError, changes_of, values_of
 
 
-class PlanError(ValueError):
-    """A file that cannot be read as what it should be."""
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A stack's plan with what it was made of and what it costs."""
+
+    config: StackConfig
+    plan: Plan
+    cost: Cost
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it costs too much, if it does."""
+        own = self.config.aws
+        return over_budget(self.cost, own.account.budget_usd_per_month, self.config.stack) if own else None
 
 
-def plan(stack: str) -> Plan:
-    """What a stack declares with the values of its file. Raises ConfigError, PlanError."""
+def plan(stack: str, changes: Mapping[str, str] | None = None) -> Plan:
+    """What a stack declares with the values of its file, and of `changes` before them. Raises ConfigError, PlanError."""
+    return planned(stack, changes or {}).plan
+
+
+def planned(stack: str, changes: Mapping[str, str]) -> Planned:
+    """The same, with its configuration and its cost."""
+    values = values_of(stack)
+    # Of a stack that is not there, changes are no values.
+    values = values and {**values, **changes}
+    config = read(stack, values)
     # The program as the engine runs it: the folder, not a module in it.
-    return record(lambda: runpy.run_path(str(ROOT / "stacks"), run_name="__main__"), stack, values_of(stack))
+    made = record(lambda: runpy.run_path(str(ROOT / "stacks"), run_name="__main__"), stack, values)
+    return Planned(config=config, plan=made, cost=price(made))
 
 
-def values_of(stack: str) -> dict[str, str]:
-    """The values in Pulumi.<stack>.yaml as the engine hands them to a program: strings, all else as JSON. None without a file."""
-    if stack not in stacks():
-        return {}
-    path = ROOT / f"Pulumi.{stack}.yaml"
-    try:
-        content = msgspec.convert(yaml.safe_load(path.read_text()), dict[str, dict[str, object]])
-    except (yaml.YAMLError, msgspec.ValidationError) as exc:
-        raise PlanError(f"{path.name} cannot be read: {exc}; give `config:` with one value for each key below it") from exc
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.get("config", {}).items()}
-
-
-def to_json(plans: Sequence[Plan]) -> str:
-    """The plans by stack, the same bytes for the same declarations."""
-    return json.dumps({each.stack: msgspec.to_builtins(each) for each in plans}, indent=2, sort_keys=True) + "\n"
+def to_json(read_stacks: Sequence[Planned]) -> str:
+    """The plans and their cost by stack, the same bytes for the same declarations."""
+    content = {
+        each.config.stack: msgspec.to_builtins(each.plan)
+        | {"cost": msgspec.to_builtins(each.cost) | {"usd": each.cost.usd, "usd_most": each.cost.usd_most}}
+        for each in read_stacks
+    }
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def earlier(path: Path, stack: str) -> Plan:
@@ -57,27 +76,76 @@ def earlier(path: Path, stack: str) -> Plan:
     return plans.get(stack) or next(iter(plans.values()))
 
 
+def changed(before: Plan, after: Planned) -> Iterator[str]:
+    """What is different from an earlier plan, in resources and in money."""
+    lines = [*difference(before, after.plan), *cost_difference(price(before), after.cost)]
+    yield f"stack {after.config.stack}" + ("" if lines else ": no change")
+    yield from lines
+
+
+def described(each: Planned) -> Iterator[str]:
+    """All of a plan for a reader: resources, what is missing, charts, sizing and cost."""
+    yield from tree(each.plan)
+    yield from _section("not declared", missing(each.config, live_on(each.config)))
+    yield from charts(each.plan)
+    yield from _section("size of inference", explain(sizing_of(each.config)))
+    yield from costs(each.cost)
+    if own := each.config.aws:
+        yield from _section("assumed", (*ASSUMPTIONS, f"the stack is in {own.account.region}"))
+
+
+def _section(title: str, lines: Iterator[str] | Sequence[str]) -> Iterator[str]:
+    if found := [f"  {line}" for line in lines]:
+        yield from (title, *found)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what is asked for; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m stacks.plan", description="What stacks declare, read offline.")
-    parser.add_argument("stacks", nargs="+", metavar="STACK", help=f"one of {', '.join(stacks())}")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="everything, for a machine or for --against")
-    form.add_argument("--against", type=Path, metavar="FILE", help="what is different from the plan in FILE")
-    asked = parser.parse_args(arguments)
+    asked = _parser().parse_args(arguments)
     try:
-        plans = [plan(stack) for stack in asked.stacks]
-        if asked.json:
-            text = to_json(plans)
-        elif asked.against:
-            text = "".join(difference(earlier(asked.against, each.stack), each) for each in plans)
-        else:
-            text = "\n".join(tree(each) for each in plans)
+        changes = changes_of(asked.release, asked.set)
+        read_stacks = [planned(stack, changes) for stack in asked.stacks]
+        text = _text(read_stacks, asked)
+        for each in read_stacks if asked.manifests else ():
+            write(each.plan, asked.manifests / each.config.stack if len(read_stacks) > 1 else asked.manifests)
+        if asked.picture:
+            # Here, as few who read a plan draw it.
+            from stacks.picture import draw  # noqa: PLC0415
+
+            if len(read_stacks) > 1:
+                raise PlanError(f"--picture {asked.picture} is of one stack; give one stack, not {', '.join(asked.stacks)}")
+            draw(read_stacks[0].plan, asked.picture)
     except (ConfigError, PlanError) as exc:
         sys.stderr.write(f"{exc}\n")
         return 2
     sys.stdout.write(text)
-    return 0
+    refusals = [each.refusal for each in read_stacks if each.refusal]
+    sys.stderr.writelines(f"{refusal}\n" for refusal in refusals)
+    return 1 if refusals else 0
+
+
+def _text(read_stacks: Sequence[Planned], asked: argparse.Namespace) -> str:
+    if asked.json:
+        return to_json(read_stacks)
+    if asked.against:
+        lines = (line for each in read_stacks for line in changed(earlier(asked.against, each.config.stack), each))
+        return "".join(f"{line}\n" for line in lines)
+    return "\n".join("".join(f"{line}\n" for line in described(each)) for each in read_stacks)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m stacks.plan", description="What stacks declare and cost, read offline.")
+    parser.add_argument("stacks", nargs="+", metavar="STACK", help=f"one of {', '.join(stacks())}")
+    parser.add_argument("--release", type=Path, metavar="FILE", help="a release to plan with; releases/<stack>.json unless given")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a value in place of the file's; repeated"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="everything, for a machine or for --against")
+    form.add_argument("--against", type=Path, metavar="FILE", help="what is different from the plan in FILE")
+    parser.add_argument("--manifests", type=Path, metavar="DIR", help="write the Kubernetes objects, a file each")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the architecture as .svg or .png")
+    return parser
 
 
 if __name__ == "__main__":

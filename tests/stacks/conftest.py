@@ -8,6 +8,7 @@ import pytest
 from stacks.config import AwsConfig, StackConfig, read
 from stacks.plan import plan, values_of
 from stacks.record import Plan, Resource, record
+from tests.stacks import wholes
 
 
 class Engine:
@@ -58,6 +59,24 @@ def dev_aws(dev: StackConfig) -> AwsConfig:
 
 
 @pytest.fixture(scope="session", params=["dev", "staging", "prod"])
-def whole(request: pytest.FixtureRequest) -> Plan:
-    """The plan of each stack in turn."""
-    return plan(request.param)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The plan of each stack on AWS in turn, with everything that it will have once it is past its beginnings."""
+    return wholes.complete(request.param, tmp_path_factory.mktemp("releases"))
+
+
+@pytest.fixture(scope="session", params=["local", "dev", "staging", "prod"])
+def everywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The same, with the stack that has no AWS."""
+    return wholes.complete(request.param, tmp_path_factory.mktemp("releases"))
+
+
+@pytest.fixture(scope="session")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Values with which prod declares everything."""
+    return wholes.grown("prod", tmp_path_factory.mktemp("releases"))
+
+
+@pytest.fixture(scope="session")
+def everything(complete: dict[str, str]) -> Plan:
+    """The plan of prod with nothing missing."""
+    return plan("prod", complete)

@@ -7,8 +7,11 @@ import pulumi
 import pytest
 
 from stacks import plan as module
+from stacks.config import StackConfig, stacks
+from stacks.cost import over_budget, price
+from stacks.pins import chart
 from stacks.plan import main
-from stacks.record import record
+from stacks.record import Plan, record
 
 STACKS = Path(module.__file__).parent
 
@@ -35,7 +38,61 @@ def test_the_tree_shows_a_resource_below_its_component_with_its_settings(capsys:
     [instance] = [line for line in lines[component + 1 :] if line.startswith("  database  Instance  PROTECTED")]
     assert "multiAz=true" in instance
     assert any("storage-lake-policy" in line and "RefusePlainHttp=Deny" in line for line in lines)
-    assert "  budget_usd_per_month = 2500" in lines
+
+
+def test_a_plan_says_what_is_missing_what_charts_are_set_to_why_so_many_and_what_it_costs(capsys: pytest.CaptureFixture[str]):
+    text = printed(capsys, "prod")
+    assert "churn promote --stack prod" in text.partition("not declared\n")[2]
+    assert f"chart keda {chart('keda').version} from {chart('keda').repository}\n    " in text
+    assert "requests/s at peak" in text.partition("size of inference\n")[2]
+    assert "USD, at most" in text
+    assert "list prices of us-east-1" in text.partition("assumed\n")[2]
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_every_stack_is_within_its_budget_and_nothing_in_it_is_unknown_to_the_prices(
+    capsys: pytest.CaptureFixture[str], stack: str
+):
+    cost = json.loads(printed(capsys, stack, "--json"))[stack]["cost"]
+    assert not [each for each in cost["unpriced"] if "unknown" in each or "not in stacks/prices.py" in each]
+
+
+def test_with_nothing_missing_prod_is_within_its_budget_and_priced(everything: Plan, prod: StackConfig):
+    assert prod.aws
+    cost = price(everything)
+    assert over_budget(cost, prod.aws.account.budget_usd_per_month, "prod") is None
+    assert not [each for each in cost.unpriced if "unknown" in each or "not in stacks/prices.py" in each]
+    assert {"cluster", "database", "inference", "monitoring", "network", "storage"} == cost.by_component.keys()
+
+
+def test_a_changed_value_is_seen_with_what_it_costs(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    kept = tmp_path / "kept.json"
+    kept.write_text(printed(capsys, "dev", "--json"))
+    lines = printed(capsys, "dev", "--set", "network:nat=per-zone", "--against", str(kept)).splitlines()
+    assert "+ aws:ec2/natGateway:NatGateway network-nat-b" in lines
+    assert "~ aws:ec2/route:Route network-private-b" in lines
+    assert any(line.endswith("network: 36.50 -> 109.50") and "+73.00" in line for line in lines)
+
+
+def test_above_the_budget_a_plan_is_printed_and_refused(capsys: pytest.CaptureFixture[str]):
+    assert main(["dev", "--set", "account:budgetUsdPerMonth=100"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("stack dev: ")
+    assert "above account:budgetUsdPerMonth 100; the largest part is cluster" in said.err
+
+
+def test_a_release_is_planned_with_before_it_is_committed(capsys: pytest.CaptureFixture[str], complete: dict[str, str]):
+    text = printed(capsys, "prod", "--release", complete["churn:release"])
+    assert "inference  Rollout" in text
+    assert "churn promote" not in text
+
+
+def test_manifests_are_written_by_stack_if_there_are_several(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    printed(capsys, "dev", "local", "--manifests", str(tmp_path))
+    assert (tmp_path / "dev" / "namespace-churn.yaml").exists()
+    assert (tmp_path / "local" / "deployment-mlflow.yaml").exists()
+    printed(capsys, "local", "--manifests", str(tmp_path / "one"))
+    assert (tmp_path / "one" / "persistentvolumeclaim-churn.yaml").exists()
 
 
 def test_nothing_is_different_from_itself(capsys: pytest.CaptureFixture[str], tmp_path: Path):
@@ -53,8 +110,28 @@ def test_a_diff_names_what_is_added_removed_and_changed(capsys: pytest.CaptureFi
     changed = grown[grown.index("~ aws:rds/instance:Instance database") :]
     assert "    multiAz: false -> true" in changed
     assert "    (protect): false -> true" in changed
-    assert "    budget_usd_per_month: 400 -> 2500" in grown[grown.index("~ outputs") :]
+    assert "~ aws:ec2/subnet:Subnet network-private-a  REPLACED" in grown
     assert "- aws:ec2/natGateway:NatGateway network-nat-b" in printed(capsys, "dev", "--against", str(prod)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("network:nat", "--set network:nat has no value; give KEY=VALUE"),
+        ("network:zones=[a", "--set network:zones=[a is no list"),
+        ("network:nats=one", "network:nats is one, but no such key is read; give network:nat"),
+        ("network:zones=[eu-west-1a]", "network:zones has 1, too few"),
+    ],
+    ids=["no value", "no list", "no such key", "too few"],
+)
+def test_a_setting_that_cannot_be_is_bad_input(capsys: pytest.CaptureFixture[str], setting: str, said: str):
+    assert main(["dev", "--set", setting]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_release_that_is_none_is_bad_input(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    assert main(["dev", "--release", str(tmp_path / "none.json")]) == 2
+    assert "give a file that `churn promote --stack dev` wrote" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -80,7 +157,7 @@ def test_a_file_of_values_that_cannot_be_read_is_bad_input(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ):
     (tmp_path / "Pulumi.odd.yaml").write_text(content)
-    monkeypatch.setattr("stacks.plan.ROOT", tmp_path)
+    monkeypatch.setattr("stacks.values.ROOT", tmp_path)
     monkeypatch.setattr("stacks.config.ROOT", tmp_path)
     assert main(["odd"]) == 2
     assert "Pulumi.odd.yaml cannot be read" in capsys.readouterr().err

@@ -1,0 +1,40 @@
+"""A stack's values as the engine hands them to a program, from its file and from options."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from stacks.config import ROOT, stacks
+
+
+class PlanError(ValueError):
+    """A file or an option that cannot be read as what it should be."""
+
+
+def values_of(stack: str) -> dict[str, str]:
+    """The values in Pulumi.<stack>.yaml as the engine hands them to a program: strings, all else as JSON. None without a file."""
+    if stack not in stacks():
+        return {}
+    path = ROOT / f"Pulumi.{stack}.yaml"
+    try:
+        content = msgspec.convert(yaml.safe_load(path.read_text()), dict[str, dict[str, object]])
+    except (yaml.YAMLError, msgspec.ValidationError) as exc:
+        raise PlanError(f"{path.name} cannot be read: {exc}; give `config:` with one value for each key below it") from exc
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.get("config", {}).items()}
+
+
+def changes_of(release: Path | None, settings: Sequence[str]) -> dict[str, str]:
+    """The values that options give, as `values_of` has them; a list is written as in the file. Raises PlanError."""
+    changes = {"churn:release": str(release.resolve())} if release else {}
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        try:
+            changes[key] = json.dumps(yaml.safe_load(text)) if text.startswith("[") else text
+        except yaml.YAMLError as exc:
+            raise PlanError(f"--set {setting} is no list: {exc}; give one such as [eu-west-1a, eu-west-1b]") from exc
+        if not separator:
+            raise PlanError(f"--set {setting} has no value; give KEY=VALUE, such as network:nat=one")
+    return changes
