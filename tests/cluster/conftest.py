@@ -1,0 +1,130 @@
+"""A real Kubernetes API server, the one that KUBECONFIG names."""
+
+import asyncio
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import kr8s
+import pytest
+
+Object = dict[str, Any]
+GIVE_UP_AFTER_SECONDS = 90
+
+
+def poll(done: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+    """Wait until it is done; a cluster does everything a little later."""
+    give_up = time.monotonic() + GIVE_UP_AFTER_SECONDS
+    while not done():
+        assert time.monotonic() < give_up, otherwise()
+        time.sleep(0.2)
+
+
+class RefusedError(Exception):
+    """What the server said instead of doing it."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__(f"{answer.status_code}: {answer.text}")
+        self.status = answer.status_code
+
+
+class Cluster:
+    """Objects on the API server, and what became of them."""
+
+    def __init__(self, client: httpx.Client, kinds: list[dict[str, Any]]) -> None:
+        self._client, self._kinds = client, {(each["version"], each["kind"]): each for each in kinds}
+
+    def knows(self, manifest: Object) -> bool:
+        return (manifest["apiVersion"], manifest["kind"]) in self._kinds
+
+    def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        """The object as the server has it. Raises RefusedError, for one over a field that it does not know."""
+        strict = {"fieldManager": "churn-tests", "fieldValidation": "Strict", "force": "true"}
+        return self._call("PATCH", self._path(manifest), strict | ({"dryRun": "All"} if dry_run else {}), manifest)
+
+    def get(self, manifest: Object) -> Object:
+        return self._call("GET", self._path(manifest))
+
+    def delete(self, manifest: Object) -> None:
+        """Without waiting; what is not there is left so."""
+        try:
+            self._call("DELETE", self._path(manifest), {"propagationPolicy": "Background"})
+        except RefusedError as refused:
+            if refused.status != 404:
+                raise
+
+    def create(self, path: str, body: Object) -> Object:
+        return self._call("POST", path, body=body)
+
+    def list(self, path: str, **params: str) -> list[Object]:
+        return self._call("GET", path, params)["items"]
+
+    def until(self, manifest: Object, done: Callable[[Object], bool]) -> Object:
+        """The object once it is as wanted."""
+        found: Object = {}
+
+        def is_done() -> bool:
+            nonlocal found
+            found = self.get(manifest)
+            return done(found)
+
+        poll(is_done, lambda: json.dumps(found.get("status", {}), indent=1))
+        return found
+
+    def until_gone(self, manifest: Object) -> None:
+        def is_gone() -> bool:
+            try:
+                self.get(manifest)
+            except RefusedError as refused:
+                return refused.status == 404
+            return False
+
+        poll(is_gone, lambda: f"{self._path(manifest)} is still there")
+
+    def _path(self, manifest: Object) -> str:
+        version, name = manifest["apiVersion"], manifest["metadata"]["name"]
+        kind = self._kinds[version, manifest["kind"]]
+        prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        place = f"/namespaces/{manifest['metadata']['namespace']}" if kind["namespaced"] else ""
+        return f"{prefix}{place}/{kind['name']}/{name}"
+
+    def _call(self, method: str, path: str, params: dict[str, str] | None = None, body: Object | None = None) -> Object:
+        kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
+        content = None if body is None else json.dumps(body)
+        answer = self._client.request(method, path, params=params, headers={"content-type": kind}, content=content)
+        if answer.is_error:
+            raise RefusedError(answer)
+        return answer.json()
+
+
+async def _connect() -> tuple[httpx.Client, list[dict[str, Any]]]:
+    """A client as the kubeconfig says, and the kinds that the server knows."""
+    api = await kr8s.asyncio.api()
+    kinds = await api.api_resources()
+    headers = {"Authorization": f"Bearer {api.auth.token}"} if api.auth.token else {}
+    client = httpx.Client(base_url=api.auth.server, verify=await api.auth.ssl_context(), headers=headers, timeout=30)
+    assert api._session  # noqa: SLF001 - it has no other way to be closed
+    await api._session.aclose()  # noqa: SLF001 - as above
+    return client, kinds
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[Cluster]:
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip("KUBECONFIG is not set; give that of a cluster that tests may write to, such as kind's")
+    client, kinds = asyncio.run(_connect())
+    with client:
+        yield Cluster(client, kinds)
+
+
+@pytest.fixture
+def cluster(_server: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The server, for one test at a time: what stacks call things is the same for all of them."""
+    # The folder that the processes of one run share.
+    with (tmp_path_factory.getbasetemp().parent / "cluster.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield _server
