@@ -14,16 +14,22 @@ class PlanError(ValueError):
     """A file or an option that cannot be read as what it should be."""
 
 
+class StackFile(msgspec.Struct):
+    """What a program reads of Pulumi.<stack>.yaml; Pulumi writes how it encrypts beside it."""
+
+    config: dict[str, object] = {}
+
+
 def values_of(stack: str) -> dict[str, str]:
     """The values in Pulumi.<stack>.yaml as the engine hands them to a program: strings, all else as JSON. None without a file."""
     if stack not in stacks():
         return {}
     path = ROOT / f"Pulumi.{stack}.yaml"
     try:
-        content = msgspec.convert(yaml.safe_load(path.read_text()), dict[str, dict[str, object]])
+        content = msgspec.convert(yaml.safe_load(path.read_text()), StackFile)
     except (yaml.YAMLError, msgspec.ValidationError) as exc:
         raise PlanError(f"{path.name} cannot be read: {exc}; give `config:` with one value for each key below it") from exc
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.get("config", {}).items()}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.config.items()}
 
 
 def changes_of(release: Path | None, settings: Sequence[str]) -> dict[str, str]:

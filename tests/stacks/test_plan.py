@@ -12,6 +12,7 @@ from stacks.cost import over_budget, price
 from stacks.pins import chart
 from stacks.plan import main
 from stacks.record import Plan, record
+from stacks.values import values_of
 
 STACKS = Path(module.__file__).parent
 
@@ -161,6 +162,13 @@ def test_a_file_of_values_that_cannot_be_read_is_bad_input(
     monkeypatch.setattr("stacks.config.ROOT", tmp_path)
     assert main(["odd"]) == 2
     assert "Pulumi.odd.yaml cannot be read" in capsys.readouterr().err
+
+
+def test_what_pulumi_itself_writes_into_the_file_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "Pulumi.odd.yaml").write_text("secretsprovider: awskms://alias/x\nencryptedkey: abc\nconfig: {a:b: [1]}\n")
+    monkeypatch.setattr("stacks.values.ROOT", tmp_path)
+    monkeypatch.setattr("stacks.config.ROOT", tmp_path)
+    assert values_of("odd") == {"a:b": "[1]"}
 
 
 def test_a_secret_is_masked():
