@@ -57,6 +57,13 @@ class Cluster:
             if refused.status != 404:
                 raise
 
+    def clear(self, manifests: list[Object]) -> None:
+        """Nothing of them is there any more."""
+        for each in manifests:
+            self.delete(each)
+        for each in manifests:
+            self.until_gone(each)
+
     def create(self, path: str, body: Object) -> Object:
         return self._call("POST", path, body=body)
 
@@ -72,8 +79,16 @@ class Cluster:
             found = self.get(manifest)
             return done(found)
 
-        poll(is_done, lambda: json.dumps(found.get("status", {}), indent=1))
+        poll(is_done, lambda: f"{json.dumps(found.get('status', {}))}\n{self._pods(manifest['metadata']['namespace'])}")
         return found
+
+    def _pods(self, namespace: str) -> str:
+        """Where pods are and what they lack, for whoever reads that something did not happen."""
+        pods = self.list(f"/api/v1/namespaces/{namespace}/pods")
+        lacking = {
+            each["metadata"]["name"]: [c for c in each["status"].get("conditions", []) if c["status"] != "True"] for each in pods
+        }
+        return json.dumps({"pods": lacking, "nodes": [each["metadata"]["labels"] for each in self.list("/api/v1/nodes")]})
 
     def until_gone(self, manifest: Object) -> None:
         def is_gone() -> bool:

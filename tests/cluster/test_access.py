@@ -1,8 +1,11 @@
 """What each kind of people may do, as Kubernetes itself decides."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from stacks.access import Kind, group
+from stacks.flows import OURS
 from stacks.manifests import manifests
 from stacks.record import Plan
 from tests.cluster.conftest import Cluster, poll
@@ -44,12 +47,15 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 @pytest.fixture
-def ruled(cluster: Cluster, plan: Plan) -> Cluster:
+def ruled(cluster: Cluster, plan: Plan) -> Iterator[Cluster]:
     """The server with the rights that prod declares."""
     found = [manifest for _, manifest in manifests(plan) if manifest["kind"] in RBAC]
-    for each in sorted(found, key=lambda each: RBAC.index(each["kind"])):
+    found.sort(key=lambda each: RBAC.index(each["kind"]))
+    for each in found:
         cluster.apply(each)
-    return cluster
+    yield cluster
+    # What charts live in is left alone.
+    cluster.clear([each for each in found if each["kind"] != "Namespace" or each["metadata"]["name"] in OURS])
 
 
 def may(cluster: Cluster, kind: Kind, question: Question) -> bool:
