@@ -13,11 +13,12 @@ STACK ?= dev
 
 BIN := .venv/bin
 ENVIRONMENT := .venv/complete
+RULES := policies/.venv/complete
 UP := var/up
 CODE := $(wildcard app/*.py training/*.py training/templates/* policies/*.py)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help up test check plan mutants bench image lock docs clean
+.PHONY: help up test check plan preview deploy pins mutants bench image lock docs clean
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,15 +35,32 @@ check: $(ENVIRONMENT) ## lint, format, types, import rules
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
 
-plan: $(ENVIRONMENT) ## what STACK (dev) declares, offline; AGAINST=FILE: what is different from a plan kept before
-	$(BIN)/python -m stacks.plan $(STACK) $(if $(AGAINST),--against $(AGAINST))
+plan: $(ENVIRONMENT) ## what STACK (dev) declares and costs, offline; RELEASE=FILE, SET="key=value ...", AGAINST=FILE (a plan kept before)
+	$(BIN)/python -m stacks.plan $(STACK) $(if $(RELEASE),--release $(RELEASE)) $(foreach each,$(SET),--set '$(each)') $(if $(AGAINST),--against $(AGAINST))
 
-mutants: $(ENVIRONMENT) ## mutation testing of contract, release, decide, split and the gates
+# What a preview does not know yet the rules read in a plan of the same program and values.
+GUARDED = --stack $(STACK) --policy-pack policies --policy-pack-config policies/config.$(STACK).json
+preview: var/plans/$(STACK).json $(RULES) ## what `deploy` would change in STACK, refused where a rule is broken
+	pulumi preview $(GUARDED)
+
+deploy: var/plans/$(STACK).json $(RULES) ## make STACK what it declares, refused where a rule is broken
+	pulumi up $(GUARDED)
+
+var/plans/%.json: $(ENVIRONMENT) again
+	mkdir -p $(@D)
+	$(BIN)/python -m stacks.plan $* --json > $@
+
+pins: $(ENVIRONMENT) ## every third-party version with its source, and what is not pinned
+	$(BIN)/python -m stacks.pins
+
+mutants: $(ENVIRONMENT) ## mutation testing of contract, release, decide, split and the gates, and of what stacks declare
 	$(BIN)/python -m bench.mutants
+	$(BIN)/python -m tests.policies.mutation
 
 bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public table
 	$(BIN)/python -m bench.quality
 	$(BIN)/python -m bench.serving
+	$(BIN)/python -m bench.plan
 
 image: ## build the app, training and mlflow images with docker, podman or buildah
 	.ci/image $(TAG)
@@ -52,12 +70,15 @@ lock: $(ENVIRONMENT) ## compile requirements/*.lock from pyproject.toml
 	$(BIN)/$(LOCK) pyproject.toml -c requirements/dev.lock -o requirements/app.lock
 	$(BIN)/$(LOCK) pyproject.toml --group training -c requirements/dev.lock -o requirements/training.lock
 	$(BIN)/$(LOCK) --group tracking -c requirements/dev.lock -o requirements/tracking.lock
+	$(BIN)/$(LOCK) --group policies -o requirements/policies.lock
 
 docs: $(ENVIRONMENT) ## write the generated parts of docs/
 	$(BIN)/python -m app.contract > docs/fields.md
+	$(BIN)/python -m stacks.summary > docs/stacks.md
+	$(BIN)/python -m policies.guide > docs/policies.md
 
 clean: ## remove what make made, but for var/
-	rm -rf .venv .coverage .pytest_cache .ruff_cache .hypothesis mutants
+	rm -rf .venv policies/.venv .coverage .pytest_cache .ruff_cache .hypothesis mutants
 
 # uv comes from the same lock, with its hash, by the pip that every Python has.
 $(ENVIRONMENT): requirements/dev.lock pyproject.toml
@@ -67,6 +88,12 @@ $(ENVIRONMENT): requirements/dev.lock pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip sync -q --require-hashes requirements/dev.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install -q --no-deps --no-build-isolation --offline -e .
+	touch $@
+
+# pulumi-policy and the current pulumi need different versions of protobuf.
+$(RULES): requirements/policies.lock $(ENVIRONMENT)
+	test -x policies/.venv/bin/python || $(BIN)/uv venv -q --python $(BIN)/python policies/.venv
+	VIRTUAL_ENV=policies/.venv $(BIN)/uv pip sync -q --require-hashes requirements/policies.lock
 	touch $@
 
 var/sample.csv: | $(ENVIRONMENT)

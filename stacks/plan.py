@@ -1,6 +1,6 @@
-"""`python -m stacks.plan dev prod`: what stacks declare and cost, and what would change, read offline.
+"""`python -m stacks.plan dev prod`: what stacks declare and cost, whether rules refuse it, and what would change, read offline.
 
-Exit codes: 0 done, 1 above the budget, 2 bad input.
+Exit codes: 0 done, 1 refused by a rule or above the budget, 2 bad input.
 """
 
 import argparse
@@ -8,10 +8,14 @@ import json
 import runpy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 import msgspec
 
+from policies.config import PolicyConfigError, load
+from policies.declared import recorded
+from policies.pack import RULES, Verdict, facts_of, verdicts
 from stacks.config import ROOT, StackConfig, read, stacks
 from stacks.cost import Cost, over_budget, price
 from stacks.guide import missing
@@ -31,12 +35,14 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     config: StackConfig
     plan: Plan
     cost: Cost
+    verdicts: tuple[Verdict, ...]
 
     @property
-    def refusal(self) -> str | None:
-        """Why it costs too much, if it does."""
-        own = self.config.aws
-        return over_budget(self.cost, own.account.budget_usd_per_month, self.config.stack) if own else None
+    def refusals(self) -> list[str]:
+        """Why it is not to be deployed: rules that are broken, and what it costs too much."""
+        own, broken = self.config.aws, (each for each in self.verdicts if each.level == "mandatory")
+        dear = over_budget(self.cost, own.account.budget_usd_per_month, self.config.stack) if own else None
+        return [*(f"stack {self.config.stack}: {each.rule}: {each.message}" for each in broken), *([dear] if dear else [])]
 
 
 def plan(stack: str, changes: Mapping[str, str] | None = None) -> Plan:
@@ -44,15 +50,17 @@ def plan(stack: str, changes: Mapping[str, str] | None = None) -> Plan:
     return planned(stack, changes or {}).plan
 
 
-def planned(stack: str, changes: Mapping[str, str]) -> Planned:
-    """The same, with its configuration and its cost."""
+def planned(stack: str, changes: Mapping[str, str], today: date | None = None) -> Planned:
+    """The same, with its configuration, its cost and what rules say. Raises PolicyConfigError as well."""
     values = values_of(stack)
     # Of a stack that is not there, changes are no values.
     values = values and {**values, **changes}
     config = read(stack, values)
     # The program as the engine runs it: the folder, not a module in it.
     made = record(lambda: runpy.run_path(str(ROOT / "stacks"), run_name="__main__"), stack, values)
-    return Planned(config=config, plan=made, cost=price(made))
+    declared = recorded(msgspec.to_builtins(made)["resources"])
+    found = verdicts(declared, load(stack, RULES), facts_of(stack, today))
+    return Planned(config=config, plan=made, cost=price(made), verdicts=tuple(found))
 
 
 def to_json(read_stacks: Sequence[Planned]) -> str:
@@ -60,6 +68,7 @@ def to_json(read_stacks: Sequence[Planned]) -> str:
     content = {
         each.config.stack: msgspec.to_builtins(each.plan)
         | {"cost": msgspec.to_builtins(each.cost) | {"usd": each.cost.usd, "usd_most": each.cost.usd_most}}
+        | {"verdicts": msgspec.to_builtins(each.verdicts)}
         for each in read_stacks
     }
     return json.dumps(content, indent=2, sort_keys=True) + "\n"
@@ -89,9 +98,17 @@ def described(each: Planned) -> Iterator[str]:
     yield from _section("not declared", missing(each.config, live_on(each.config)))
     yield from charts(each.plan)
     yield from _section("size of inference", explain(sizing_of(each.config)))
+    yield from _section(f"rules: {len(RULES)}, in docs/policies.md", ruled(each.verdicts))
     yield from costs(each.cost)
     if own := each.config.aws:
         yield from _section("assumed", (*ASSUMPTIONS, f"the stack is in {own.account.region}"))
+
+
+def ruled(found: Sequence[Verdict]) -> Iterator[str]:
+    """What rules say of a stack, one finding a line."""
+    yield from (f"{each.level}  {each.rule}: {each.message}" for each in found)
+    if not found:
+        yield "all hold"
 
 
 def _section(title: str, lines: Iterator[str] | Sequence[str]) -> Iterator[str]:
@@ -104,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         changes = changes_of(asked.release, asked.set)
-        read_stacks = [planned(stack, changes) for stack in asked.stacks]
+        read_stacks = [planned(stack, changes, asked.today) for stack in asked.stacks]
         text = _text(read_stacks, asked)
         for each in read_stacks if asked.manifests else ():
             write(each.plan, asked.manifests / each.config.stack if len(read_stacks) > 1 else asked.manifests)
@@ -115,11 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if len(read_stacks) > 1:
                 raise PlanError(f"--picture {asked.picture} is of one stack; give one stack, not {', '.join(asked.stacks)}")
             draw(read_stacks[0].plan, asked.picture)
-    except (ConfigError, PlanError) as exc:
+    except (ConfigError, PlanError, PolicyConfigError) as exc:
         sys.stderr.write(f"{exc}\n")
         return 2
     sys.stdout.write(text)
-    refusals = [each.refusal for each in read_stacks if each.refusal]
+    refusals = [refusal for each in read_stacks for refusal in each.refusals]
     sys.stderr.writelines(f"{refusal}\n" for refusal in refusals)
     return 1 if refusals else 0
 
@@ -139,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--release", type=Path, metavar="FILE", help="a release to plan with; releases/<stack>.json unless given")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a value in place of the file's; repeated"
+    )
+    parser.add_argument(
+        "--today", type=date.fromisoformat, metavar="DAY", help="hold exemptions from rules to their last day, such as 2026-03-31"
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="everything, for a machine or for --against")

@@ -1,18 +1,26 @@
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
+import msgspec
 import pulumi
 import pytest
 
+from app.release import encode_release
+from policies.config import load
+from policies.pack import RULES
+from policies.rule import Exemption
 from stacks import plan as module
 from stacks.config import StackConfig, stacks
 from stacks.cost import over_budget, price
 from stacks.pins import chart
-from stacks.plan import main
+from stacks.plan import main, planned
 from stacks.record import Plan, record
 from stacks.values import values_of
+from tests.releases import IMAGE, make_release
+from tests.stacks.wholes import grown
 
 STACKS = Path(module.__file__).parent
 
@@ -82,9 +90,9 @@ def test_above_the_budget_a_plan_is_printed_and_refused(capsys: pytest.CaptureFi
     assert "above account:budgetUsdPerMonth 100; the largest part is cluster" in said.err
 
 
-def test_a_release_is_planned_with_before_it_is_committed(capsys: pytest.CaptureFixture[str], complete: dict[str, str]):
-    text = printed(capsys, "prod", "--release", complete["churn:release"])
-    assert "inference  Rollout" in text
+def test_a_release_is_planned_with_before_it_is_committed(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    text = printed(capsys, "local", "--release", grown("local", tmp_path)["churn:release"])
+    assert "inference  Deployment" in text
     assert "churn promote" not in text
 
 
@@ -182,3 +190,31 @@ def test_a_secret_is_masked():
 
 def test_the_table_of_contents_stays_one():
     assert len((STACKS / "__main__.py").read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_every_committed_stack_keeps_to_every_rule(stack: str):
+    assert planned(stack, {}).verdicts == ()
+
+
+def test_a_release_that_a_rule_refuses_is_named_on_the_side_and_the_plan_printed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    path = tmp_path / "prod.json"
+    path.write_bytes(encode_release(make_release(stack="prod", image=IMAGE)))
+    assert main(["prod", "--release", str(path)]) == 1
+    captured = capsys.readouterr()
+    assert "stack prod: model-gate: approval: prod needs an approval" in captured.err
+    assert "  mandatory  model-gate: approval: prod needs an approval" in captured.out
+
+
+def test_an_exemption_ends_with_its_last_day_where_a_day_is_given(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    spared = Exemption(resource="stack", reason="first up", owner="ada", last_day=date(2026, 3, 31))
+    settings = load("dev", RULES)
+    rule = next(iter(settings))
+    exempted = settings | {rule: msgspec.structs.replace(settings[rule], exemptions=(spared,))}
+    monkeypatch.setattr("stacks.plan.load", lambda *_: exempted)
+    assert [main(["dev", "--today", day]) for day in ("2026-03-31", "2026-04-01")] == [0, 1]
+    assert f"stack dev: {rule}: its exemption ended on 2026-03-31" in capsys.readouterr().err
