@@ -155,7 +155,8 @@ def of_resources(found: Scene, once: bool) -> Iterator[Mutant]:
     seen: set[str] = set()
     others = outputs(found.entries)
     for i, entry in enumerate(found.entries):
-        if entry["type"].startswith("churn:"):
+        # Components are judged by what they make, which is in the plan as well.
+        if entry["type"].startswith(("churn:", "eks:index:")):
             continue
         mutants = [Mutant(entry["type"], entry["name"], "(resource)", "drop", i, None)]
         if entry["protect"]:
