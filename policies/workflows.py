@@ -1,7 +1,7 @@
 """Workflows of the project's repository: who may take which role, and what stays refused whatever else is allowed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from msgspec import Meta, field
@@ -17,7 +17,7 @@ GITHUB = "token.actions.githubusercontent.com"
 class Repository(Settings, frozen=True, kw_only=True):
     """Whose workflows may take roles here, and which role pull requests may take, to read."""
 
-    repository: Annotated[str, Meta(pattern=r"^[\w.-]+/[\w.-]+$", examples=["retention-team/churn"])]
+    repository: Annotated[str, Meta(pattern=r"^[\w.-]+(@\d+)?/[\w.-]+(@\d+)?$", examples=["retention-team/churn"])]
     preview_roles: tuple[Annotated[str, Meta(examples=["delivery-preview"])], ...] = ()
 
 
@@ -50,23 +50,33 @@ def _previews(stack: Stack, settings: Repository) -> Whole:
 
 
 class Refusals(Settings, frozen=True, kw_only=True):
-    """Actions that must stay refused, by the statement that refuses them: what no other policy can then allow."""
+    """Actions that must stay refused, by the statement that refuses them: what no other policy can then allow.
+
+    What is `refused_where` its condition says, such as to other stacks' resources, cannot be refused without one.
+    """
 
     refused: dict[Statement, tuple[Text, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    refused_where: dict[Statement, tuple[Text, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 def _refusals(stack: Stack, settings: Refusals) -> Whole:
+    # One with a condition or fewer resources refuses less.
+    yield from _missing(stack, settings.refused, conditional=False)
+    yield from _missing(stack, settings.refused_where, conditional=True)
+
+
+def _missing(stack: Stack, wanted: Mapping[str, Sequence[str]], *, conditional: bool) -> Whole:
     found = {
         f"{policy.name}/{sid(each)}": set(each["Action"].texts)
         for policy in stack.of(ROLE_POLICY)
-        if policy.name in {name.partition("/")[0] for name in settings.refused}
+        if policy.name in {name.partition("/")[0] for name in wanted}
         for each in statements(policy["policy"])
-        # One with a condition or fewer resources refuses less.
-        if each["Effect"].known == "Deny" and not each["Condition"].given and each["Resource"].given
+        if each["Effect"].known == "Deny" and each["Condition"].given is conditional and each["Resource"].given
     }
-    for name, actions in settings.refused.items():
+    how = "where its condition says" if conditional else "without a condition"
+    for name, actions in wanted.items():
         if missing := sorted(set(actions) - found.get(name, set())):
-            yield None, f"{name} does not refuse {', '.join(missing)}; give a statement that does, without a condition"
+            yield None, f"{name} does not refuse {', '.join(missing)}; give a statement that does, {how}"
 
 
 RULES = (

@@ -34,7 +34,7 @@ if live:
             events=base.events,
             claim_name=base.claim_name,
             nodes=base.nodes,
-            balancer=base.balancer,
+            inbound_cidrs=base.inbound_cidrs,
         ),
         base.in_cluster,
     )

@@ -100,7 +100,9 @@ def balancer(place: Place) -> Values:
         "enableCertManager": True,
         # What it asks for goes before what an Ingress does, so that none can open a balancer to the internet.
         "ingressClassParams": {"spec": {"scheme": "internal", "subnets": {"ids": list(place.subnet_ids)}}},
+        # Balance over pods rather than nodes, which would balance again.
         "defaultTargetType": "ip",
+        # No AWS provider gives them to what a controller makes.
         "defaultTags": dict(place.tags),
         # It would stand between Kubernetes and every Service, while none of ours asks for a balancer.
         "enableServiceMutatorWebhook": False,

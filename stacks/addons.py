@@ -1,6 +1,5 @@
 """What the cluster needs before anything of ours can run in it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,11 +10,11 @@ import pulumi_kubernetes as k8s
 from stacks import addon_values
 from stacks.addon_grants import Scope, autoscaler_grants, balancer_grants, log_grants, rollouts_grants
 from stacks.addon_values import Place, Values
-from stacks.charts import release
+from stacks.charts import managed, release
 from stacks.documents import Document
 from stacks.identity import PodIdentity, PodIdentityArgs
 from stacks.names import KEDA_NAMESPACE, ROLLOUTS_NAMESPACE, STORAGE_CLASS
-from stacks.pins import addon_version, chart
+from stacks.pins import chart
 from stacks.tags import component_tags
 
 SYSTEM_NAMESPACE = "kube-system"
@@ -43,8 +42,6 @@ class AddonsArgs:
 class Addons(pulumi.ComponentResource):
     """Controllers and drivers: EKS managed add-ons where AWS has them, charts where it has not."""
 
-    log_group_name: pulumi.Output[str]
-
     def __init__(self, name: str, args: AddonsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("churn:addons:Addons", name, None, opts)
         self._name, self._args, place = name, args, args.place
@@ -63,7 +60,7 @@ class Addons(pulumi.ComponentResource):
         self._addon("aws-secrets-store-csi-driver-provider", addon_values.secrets_driver(place.region))
         pair: Values = {"replicaCount": 2}
         certificates = self._addon("cert-manager", pair | {"webhook": pair, "cainjector": pair})
-        self.log_group_name = self._logs()
+        self._logs()
         system, balancer = SYSTEM_NAMESPACE, "aws-load-balancer-controller"
         self._chart(
             "cluster-autoscaler",
@@ -83,7 +80,7 @@ class Addons(pulumi.ComponentResource):
             namespace = self._namespace(ROLLOUTS_NAMESPACE)
             identity = self._identity("argo-rollouts", ROLLOUTS_NAMESPACE, rollouts_grants())
             self._chart("argo-rollouts", namespace, addon_values.rollouts(place.region), [identity])
-        self.register_outputs({"log_group_name": self.log_group_name})
+        self.register_outputs({})
 
     def _after(self, others: Sequence[pulumi.Resource] = ()) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=[*self._args.nodes, *others])
@@ -91,20 +88,8 @@ class Addons(pulumi.ComponentResource):
     def _addon(
         self, addon: str, values: Values, after: Sequence[pulumi.Resource] = (), namespace: str | None = None
     ) -> aws.eks.Addon:
-        name = f"{self._name}-{addon}"
-        return aws.eks.Addon(
-            name,
-            cluster_name=self._args.made_name,
-            addon_name=addon,
-            addon_version=addon_version(addon),
-            configuration_values=json.dumps(values),
-            namespace_config=None if namespace is None else {"namespace": namespace},
-            # What is written here is what runs, whoever changed it by hand.
-            resolve_conflicts_on_create="OVERWRITE",
-            resolve_conflicts_on_update="OVERWRITE",
-            tags=component_tags("addons", name),
-            opts=self._after(after),
-        )
+        cluster_name, opts = self._args.made_name, self._after(after)
+        return managed(self._name, addon, cluster_name=cluster_name, values=values, namespace=namespace, opts=opts)
 
     def _chart(self, name: str, namespace: pulumi.Input[str], values: Values, after: Sequence[pulumi.Resource]) -> None:
         release(
@@ -136,7 +121,7 @@ class Addons(pulumi.ComponentResource):
         )
         return made.metadata.name
 
-    def _logs(self) -> pulumi.Output[str]:
+    def _logs(self) -> None:
         """The log group of all containers, and what writes to it."""
         name, place = f"{self._name}-containers", self._args.place
         group_name = f"/aws/eks/{place.cluster_name}/containers"
@@ -150,7 +135,6 @@ class Addons(pulumi.ComponentResource):
         )
         writer = self._identity(LOG_SHIPPER, LOG_SHIPPER, group.arn.apply(log_grants))
         self._addon("fluent-bit", addon_values.log_shipping(group_name, place.region), [writer], LOG_SHIPPER)
-        return group.name
 
     def _storage_class(self) -> None:
         """What volumes are made of if nobody says otherwise; the provider's default tags do not reach them."""

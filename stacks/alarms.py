@@ -7,7 +7,7 @@ import pulumi
 import pulumi_aws as aws
 
 from stacks.config import AccountConfig
-from stacks.documents import Document
+from stacks.documents import Document, policy
 from stacks.tags import component_tags
 
 # Of the budget: spent, and what AWS expects to have been spent at the month's end.
@@ -88,4 +88,4 @@ def topic_policy(topic_arn: str, account_id: str) -> Document:
             "ArnLike": {"aws:SourceArn": f"arn:aws:budgets::{account_id}:*"},
         },
     }
-    return {"Version": "2012-10-17", "Statement": [statement]}
+    return policy(statement)

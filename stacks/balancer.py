@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
@@ -24,24 +23,15 @@ IDLE_TIMEOUT_SECONDS = 60
 DEREGISTRATION_SECONDS = 30
 
 
-@dataclass(frozen=True, kw_only=True)
-class Balancer:
-    """Where it stands, who may call it, and the stack's tags, which no AWS provider gives to what a controller makes."""
+def ingress_metadata(inbound_cidrs: Sequence[str], namespace: pulumi.Input[str], host: str) -> ObjectMetaArgs:
+    """Name, settings and who may call; the controller has subnets, tags and target type for every Ingress (addon_values.py).
 
-    subnet_ids: Sequence[pulumi.Input[str]]
-    inbound_cidrs: Sequence[str]
-    tags: Mapping[str, str]
-
-
-def ingress_metadata(balancer: Balancer, namespace: pulumi.Input[str], host: str) -> ObjectMetaArgs:
-    """Name and settings; each is in https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/."""
-    settings: dict[str, pulumi.Input[str]] = {
+    Each setting: https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/
+    """
+    settings = {
+        # Of every Ingress here as well, and said where somebody reads this one.
         "scheme": "internal",
-        # Balance over pods rather than nodes, which would balance again.
-        "target-type": "ip",
-        "subnets": pulumi.Output.all(*balancer.subnet_ids).apply(_joined),
-        "inbound-cidrs": ",".join(balancer.inbound_cidrs),
-        "tags": ",".join(f"{key}={value}" for key, value in balancer.tags.items()),
+        "inbound-cidrs": ",".join(inbound_cidrs),
         "listen-ports": json.dumps([{"HTTPS": 443} if host else {"HTTP": 80}]),
         "healthcheck-path": "/readyz",
         "healthcheck-interval-seconds": "10",
@@ -78,10 +68,6 @@ def ingress_spec(host: str, port_name: str) -> IngressSpecArgs:
         ingress_class_name="alb",
         rules=[IngressRuleArgs(host=host or None, http=HTTPIngressRuleValueArgs(paths=[path]))],
     )
-
-
-def _joined(ids: list[str]) -> str:
-    return ",".join(ids)
 
 
 def _pairs(values: Mapping[str, object]) -> str:

@@ -9,14 +9,16 @@ import pulumi
 import pulumi_aws as aws
 
 from stacks.access import Kind
+from stacks.charts import managed
 from stacks.config import ClusterConfig
 from stacks.control_plane import ControlPlane, ControlPlaneArgs
+from stacks.documents import policy
 from stacks.entries import Entries, EntriesArgs, Roles
 from stacks.grants import volumes
 from stacks.groups import HTTPS, let_in
 from stacks.identity import PodIdentity, PodIdentityArgs
+from stacks.keeping import known_after
 from stacks.nodes import Nodes, NodesArgs, shapes
-from stacks.pins import addon_version
 from stacks.tags import component_tags
 
 # What the control plane calls on nodes and pods: kubelet (webhooks of cert-manager and the Prometheus operator share its number),
@@ -52,10 +54,10 @@ class ClusterArgs:
 class Cluster(pulumi.ComponentResource):
     """A cluster that is entered by access entries alone, with node groups for the system, inference and training."""
 
-    cluster_name: str
-    # The same name, known only once the control plane stands: for what is made in it.
+    # The cluster's name, known only once the control plane stands: for what is made in it.
     made_name: pulumi.Output[str]
-    # Known only once the admins may enter: for the Kubernetes provider.
+    # Known only once the admins may enter, which EKS takes a while to hear of, and pods get names and volumes; in a `destroy`
+    # controllers that clean up in AWS keep these until they are done. For the Kubernetes provider.
     kubeconfig: pulumi.Output[str]
     # Of the control plane; whoever is to reach it from inside the VPC is let in there.
     security_group_id: pulumi.Output[str]
@@ -77,10 +79,8 @@ class Cluster(pulumi.ComponentResource):
             ),
             self._child,
         )
-        self.cluster_name, self.made_name = args.cluster_name, made.cluster_name
-        self.security_group_id = made.security_group_id
+        self.made_name, self.security_group_id = made.cluster_name, made.security_group_id
         entries = Entries(f"{name}-entries", EntriesArgs(cluster_name=self.made_name, roles=self._roles()), self._child)
-        self.kubeconfig = pulumi.Output.all(made.kubeconfig, entries.admin_arns).apply(lambda known: str(known[0]))
         network = PodIdentity(
             f"{name}-vpc-cni",
             PodIdentityArgs(
@@ -104,8 +104,9 @@ class Cluster(pulumi.ComponentResource):
         )
         ready = [*self._let_in(), *(self._addon(addon, [network]) for addon in BEFORE_NODES)]
         self.node_groups = self._nodes(made.version, ready)
-        for addon in AFTER_NODES:
-            self._addon(addon, [storage, *self.node_groups])
+        served = [self._addon(addon, [storage, *self.node_groups]) for addon in AFTER_NODES]
+        entered = pulumi.Output.all(made.kubeconfig, entries.admin_arns).apply(lambda known: str(known[0]))
+        self.kubeconfig = known_after(entered, served)
         self.register_outputs({"cluster_name": self.made_name, "security_group_id": self.security_group_id})
 
     def _roles(self) -> Roles:
@@ -133,18 +134,8 @@ class Cluster(pulumi.ComponentResource):
         ]
 
     def _addon(self, addon: str, after: Sequence[pulumi.Resource]) -> aws.eks.Addon:
-        name = f"{self._name}-{addon}"
-        return aws.eks.Addon(
-            name,
-            cluster_name=self.made_name,
-            addon_name=addon,
-            addon_version=addon_version(addon),
-            configuration_values=json.dumps(SETTINGS[addon]) if addon in SETTINGS else None,
-            resolve_conflicts_on_create="OVERWRITE",
-            resolve_conflicts_on_update="OVERWRITE",
-            tags=component_tags("cluster", name),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=after),
-        )
+        opts = pulumi.ResourceOptions(parent=self, depends_on=after)
+        return managed(self._name, addon, cluster_name=self.made_name, values=SETTINGS.get(addon), opts=opts)
 
     def _nodes(self, version: pulumi.Output[str], ready: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
         args = self._args
@@ -177,7 +168,7 @@ class Cluster(pulumi.ComponentResource):
         service = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
         role = aws.iam.Role(
             name,
-            assume_role_policy=json.dumps({"Version": "2012-10-17", "Statement": [service]}),
+            assume_role_policy=json.dumps(policy(service)),
             tags=component_tags("cluster", name),
             opts=self._child,
         )

@@ -1,5 +1,6 @@
 """What one stack is asked to be: a frozen typed section for each component, read once, before any resource."""
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -12,6 +13,7 @@ from msgspec import Meta
 from pulumi.runtime import config as engine_config
 
 from stacks.checks import CHECKS
+from stacks.pins import KUBERNETES
 from stacks.reading import ConfigError, Reader, keys_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +24,22 @@ TagText = Annotated[str, Meta(pattern=r"^[\w.:/=+@-][\w .:/=+@-]{0,255}$(?!\n)",
 Region = Annotated[str, Meta(pattern=r"^(?!cn-|us-gov-)[a-z]{2}(-[a-z]+)+-[1-9]$(?!\n)", examples=["eu-west-1"])]
 # Eight letters are the eight slots of stacks/subnets.py; no region has more.
 Zone = Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-[1-9][a-h]$(?!\n)")]
+# Services that something in the VPC calls.
+Endpoint = Literal[
+    "autoscaling",
+    "codebuild",
+    "ec2",
+    "ecr.api",
+    "ecr.dkr",
+    "eks",
+    "eks-auth",
+    "elasticloadbalancing",
+    "kms",
+    "logs",
+    "secretsmanager",
+    "sns",
+    "sts",
+]
 # Of the account, not ARNs: an account's number does not belong in a repository.
 RoleNames = Annotated[tuple[Annotated[str, Meta(pattern=r"^[\w+=,.@-]{1,64}$(?!\n)")], ...], Meta(examples=[["churn-operator"]])]
 
@@ -53,9 +71,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     reserved_cidrs: Annotated[tuple[IPv4Network, ...], Meta(examples=[["10.30.0.0/16"]])]
     zones: Annotated[tuple[Zone, ...], Meta(examples=[["eu-west-1a", "eu-west-1b", "eu-west-1c"]])]
     nat: Annotated[Literal["one", "per-zone"], Meta(examples=["one"])]
-    interface_endpoints: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9.-]+$(?!\n)")], ...], Meta(examples=[["ecr.api", "ecr.dkr", "sts"]])
-    ]
+    interface_endpoints: Annotated[tuple[Endpoint, ...], Meta(examples=[["ecr.api", "ecr.dkr", "sts"]])]
     flow_log_interval_seconds: Annotated[Literal[60, 600], Meta(examples=[600])]
 
     @property
@@ -79,7 +95,7 @@ class StorageConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class DatabaseConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Size, redundancy and safety of PostgreSQL."""
 
-    major_version: Annotated[int, Meta(ge=14, examples=[17])]
+    major_version: Annotated[int, Meta(ge=14, le=18, examples=[17])]
     instance_class: Annotated[aws.rds.InstanceType, Meta(examples=["db.t4g.medium"])]
     # gp3 begins at 20 GiB and ends at 64 TiB.
     storage_gib: Annotated[int, Meta(ge=20, le=65_536, examples=[20])]
@@ -92,8 +108,7 @@ class DatabaseConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class ClusterConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Version, access and machines of the EKS cluster; how many inference nodes there are follows from the objective."""
 
-    # What EKS supports without a surcharge: https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html
-    version: Annotated[Literal["1.33", "1.34", "1.35"], Meta(examples=["1.35"])]
+    version: Annotated[str, Meta(examples=[KUBERNETES])]
     public_access_cidrs: Annotated[tuple[IPv4Network, ...], Meta(examples=[["203.0.113.7/32"]])]
     admin_roles: RoleNames
     deployer_roles: RoleNames
@@ -114,13 +129,20 @@ class ClusterConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class DeliveryConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Whose workflows may preview and deploy, and the image that the release does not name."""
 
-    repository: Annotated[str, Meta(pattern=r"^[\w.-]+/[\w.-]+$(?!\n)", examples=["retention-team/churn"])]
+    # As GitHub names it in what it signs, which for a repository made after July 2026 is with its numbers:
+    # https://docs.github.com/en/actions/reference/openid-connect-reference#immutable-subject-claims
+    repository: Annotated[str, Meta(pattern=r"^[\w.-]+(@\d+)?/[\w.-]+(@\d+)?$(?!\n)", examples=["retention-team/churn"])]
     # An account has one identity provider for GitHub; whichever stack came first made it.
     identity_provider: Annotated[Literal["made-here", "there-already"], Meta(examples=["made-here"])]
     # A digest is known once the image has been pushed to the stack's own repository.
     mlflow_image_digest: Annotated[str, Meta(pattern=r"^(unpublished|sha256:[0-9a-f]{64})$(?!\n)", examples=["unpublished"])]
     # AWS may fetch from GitHub, and run its workflows, only after somebody has said so in the console.
     github_connection: Annotated[Literal["unconfirmed", "confirmed"], Meta(examples=["unconfirmed"])]
+
+    @property
+    def repository_url(self) -> str:
+        """Where it is cloned from."""
+        return f"https://github.com/{re.sub(r'@[0-9]+', '', self.repository)}.git"
 
 
 class TrackingConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -14,7 +14,6 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     what: str
     quantity: float
-    quantity_most: float
     unit: str
     unit_usd: float
     usd: float
@@ -56,7 +55,7 @@ def price(plan: Plan) -> Cost:
     for resource in plan.resources:
         for item in counted(resource, by_key):
             if item.what in PRICES:
-                lines.append(_line(_component(resource, by_key), resource.name, item))
+                lines.append(_line(component_of(resource, by_key), resource.name, item))
             else:
                 unpriced.add(f"{item.what}: {resource.name}, not in stacks/prices.py")
         unpriced |= {said for said in [by_use(resource)] if said}
@@ -71,7 +70,6 @@ def _line(component: str, name: str, item: Item) -> Line:
         name=name,
         what=item.what,
         quantity=item.least,
-        quantity_most=most,
         unit=known.unit,
         unit_usd=known.usd,
         usd=round(item.least * known.usd, 2),
@@ -79,7 +77,7 @@ def _line(component: str, name: str, item: Item) -> Line:
     )
 
 
-def _component(resource: Resource, by_key: Resources) -> str:
+def component_of(resource: Resource, by_key: Resources) -> str:
     """The component of the table of contents that a resource is below."""
     while resource.parent in by_key:
         resource = by_key[resource.parent]

@@ -6,7 +6,7 @@ from typing import Any, cast
 import msgspec
 
 from stacks.prices import HOURS_PER_MONTH, PRICES
-from stacks.record import Resource
+from stacks.record import CHART, Resource
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -124,7 +124,7 @@ _COUNTED: dict[str, Callable[[Inputs, Resources], Items]] = {
     "aws:secretsmanager/secret:Secret": _monthly("secret"),
     "kubernetes:networking.k8s.io/v1:Ingress": _ingress,
     "kubernetes:core/v1:PersistentVolumeClaim": _claim,
-    "kubernetes:helm.sh/v3:Release": _chart,
+    CHART: _chart,
 }
 _BY_USE = {
     "aws:s3/bucket:Bucket": "S3: what is stored and asked for",

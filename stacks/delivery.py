@@ -10,7 +10,7 @@ import pulumi_aws as aws
 from stacks import roles
 from stacks.alarms import Alarms, AlarmsArgs
 from stacks.config import AccountConfig, DeliveryConfig
-from stacks.documents import Document
+from stacks.documents import Document, policy
 from stacks.tags import component_tags
 
 
@@ -34,7 +34,6 @@ class Delivery(pulumi.ComponentResource):
     preview_role_arn: pulumi.Output[str]
     deploy_role_arn: pulumi.Output[str]
     release_role_arn: pulumi.Output[str]
-    publish_role_arn: pulumi.Output[str]
     topic_arn: pulumi.Output[str]
 
     def __init__(self, name: str, args: DeliveryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -48,9 +47,7 @@ class Delivery(pulumi.ComponentResource):
         self.release_role_arn = self._role(
             "release", f"environment:{stack}-release", after, lambda scope, _: roles.release(scope)
         )
-        self.publish_role_arn = self._role(
-            "publish", "ref:refs/heads/main", after, lambda scope, arns: roles.publish(scope, *arns)
-        )
+        self._role("publish", "ref:refs/heads/main", after, lambda scope, arns: roles.publish(scope, *arns))
         alarms = Alarms(
             f"{name}-alarms",
             AlarmsArgs(account=args.account, account_id=args.account_id, key_arn=args.alerts_key_arn),
@@ -93,11 +90,7 @@ class Delivery(pulumi.ComponentResource):
         aws.iam.RolePolicy(
             name,
             role=made.id,
-            policy=known.apply(
-                lambda each: json.dumps(
-                    {"Version": "2012-10-17", "Statement": rights(self._scope(each[0]), (each[1], each[2], each[3]))}
-                )
-            ),
+            policy=known.apply(lambda each: json.dumps(policy(*rights(self._scope(each[0]), (each[1], each[2], each[3]))))),
             opts=self._child,
         )
         return made.arn

@@ -5,6 +5,11 @@ from typing import Any
 Document = dict[str, Any]
 
 
+def policy(*statements: Document) -> Document:
+    """A whole policy, in the one version of the language that has conditions with variables."""
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
 def tls_only(bucket_arn: str) -> list[Document]:
     """Statements that refuse plain HTTP and TLS before 1.2, whoever asks."""
     refusals = {
@@ -44,7 +49,7 @@ def log_delivery(bucket_arn: str, account_id: str) -> list[Document]:
 def bucket_policy(bucket_arn: str, logs_of_account: str | None) -> Document:
     """The whole policy of a bucket; one that takes logs names the account they are of."""
     grants = [] if logs_of_account is None else log_delivery(bucket_arn, logs_of_account)
-    return {"Version": "2012-10-17", "Statement": tls_only(bucket_arn) + grants}
+    return policy(*tls_only(bucket_arn), *grants)
 
 
 def untagged_images_expire(after_days: int) -> Document:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pulumi
 
-from stacks.balancer import Balancer
 from stacks.monitoring import Notify
 from stacks.namespaces import Namespaces
 from stacks.tracking import TrackingArgs
@@ -25,7 +24,8 @@ class Foundation:
     claim_name: pulumi.Input[str] | None = None
     # The group of nodes that is kept for inference.
     nodes: str | None = None
-    balancer: Balancer | None = None
+    # Who may call the balancer, where there can be one.
+    inbound_cidrs: Sequence[str] = ()
     notify: Notify | None = None
     cert_manager: bool = False
     # What has to run before anything that is scraped or has a volume.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from stacks.keeping import known_after
 from stacks.tags import component_tags
 
 HTTPS = 443
@@ -25,6 +26,7 @@ class SecurityGroupsArgs:
 class SecurityGroups(pulumi.ComponentResource):
     """The groups of a VPC; rules are resources of their own, so that no change of one touches another."""
 
+    # Each known once its rules stand.
     workload_id: pulumi.Output[str]
     endpoints_id: pulumi.Output[str]
     database_id: pulumi.Output[str]
@@ -42,13 +44,14 @@ class SecurityGroups(pulumi.ComponentResource):
             ).id
             for role, description in GROUPS.items()
         }
+        rules: dict[str, list[pulumi.Resource]] = {role: [] for role in GROUPS}
         for source, target, port in FLOWS:
-            let_in(f"{name}-{source}-to-{target}", ids[source], ids[target], port, child)
+            rules[target].append(let_in(f"{name}-{source}-to-{target}", ids[source], ids[target], port, child))
             if port != HTTPS:
-                _let_out(f"{name}-{source}-to-{target}", ids[source], ids[target], port, child)
+                rules[source].append(_let_out(f"{name}-{source}-to-{target}", ids[source], ids[target], port, child))
         # Image registries and the AWS services without an endpoint here have no group to name; the way there is NAT. Whatever
         # else answers HTTPS (endpoints, S3, the control plane) is within this range: a rule of its own would allow nothing more.
-        aws.vpc.SecurityGroupEgressRule(
+        out = aws.vpc.SecurityGroupEgressRule(
             f"{name}-workload-to-internet",
             security_group_id=ids["workload"],
             cidr_ipv4="0.0.0.0/0",
@@ -59,7 +62,10 @@ class SecurityGroups(pulumi.ComponentResource):
             tags=component_tags("network", f"{name}-workload-to-internet"),
             opts=child,
         )
-        self.workload_id, self.endpoints_id, self.database_id = ids["workload"], ids["endpoints"], ids["database"]
+        rules["workload"].append(out)
+        self.workload_id, self.endpoints_id, self.database_id = (
+            known_after(ids[role], rules[role]) for role in ("workload", "endpoints", "database")
+        )
         self.register_outputs({f"{role}_id": each for role, each in ids.items()})
 
 
@@ -81,8 +87,8 @@ def let_in(
 
 def _let_out(
     name: str, source: pulumi.Input[str], target: pulumi.Input[str], port: int | None, opts: pulumi.ResourceOptions
-) -> None:
-    aws.vpc.SecurityGroupEgressRule(
+) -> pulumi.Resource:
+    return aws.vpc.SecurityGroupEgressRule(
         name,
         security_group_id=source,
         referenced_security_group_id=target,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from stacks.config import AwsConfig, StackConfig
 from stacks.live import Live
+from stacks.pins import publish_mlflow
 
 
 def missing(config: StackConfig, live: Live | None) -> Iterator[str]:
@@ -17,10 +18,7 @@ def missing(config: StackConfig, live: Live | None) -> Iterator[str]:
 
 def _on_aws(stack: str, own: AwsConfig) -> Iterator[str]:
     if own.delivery.mlflow_image_digest == "unpublished":
-        yield (
-            "MLflow, as its image is not published: make image, push churn-mlflow to the stack's repository (output "
-            f"repository_url), pulumi config set --stack {stack} delivery:mlflowImageDigest sha256:<printed by push>"
-        )
+        yield f"MLflow, as its image is not published: {publish_mlflow(stack)}"
     if own.delivery.github_connection == "unconfirmed":
         yield (
             "the runner in the VPC, as GitHub has not let AWS in: confirm the connection (output github_connection_arn) in the "

@@ -1,12 +1,13 @@
 """Roles that pods get by their service account, and nobody else does."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
 
-from stacks.documents import Document
+from stacks.documents import Document, policy
 from stacks.tags import component_tags
 
 
@@ -40,8 +41,8 @@ class PodIdentity(pulumi.ComponentResource):
             for arn in args.policy_arns
         ]
         if args.statements is not None:
-            policy = pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": args.statements})
-            rights.append(aws.iam.RolePolicy(name, role=role.id, policy=policy, opts=child))
+            allowed = pulumi.Output.from_input(args.statements).apply(lambda statements: json.dumps(policy(*statements)))
+            rights.append(aws.iam.RolePolicy(name, role=role.id, policy=allowed, opts=child))
         association = aws.eks.PodIdentityAssociation(
             name,
             cluster_name=args.cluster_name,
@@ -70,4 +71,4 @@ def trust_policy(cluster_name: str, namespace: str, service_account: str) -> Doc
         "Action": ["sts:AssumeRole", "sts:TagSession"],
         "Condition": {"StringEquals": tags},
     }
-    return {"Version": "2012-10-17", "Statement": [statement]}
+    return policy(statement)

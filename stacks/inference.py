@@ -1,5 +1,6 @@
 """The inference service: its pods, the ways to them, and what keeps enough of them running."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -9,7 +10,7 @@ from pulumi_kubernetes.core.v1 import ServicePortArgs, ServiceSpecArgs
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudgetSpecArgs
 
-from stacks.balancer import DEREGISTRATION_SECONDS, Balancer, ingress_metadata, ingress_spec
+from stacks.balancer import DEREGISTRATION_SECONDS, ingress_metadata, ingress_spec
 from stacks.inference_pod import PodArgs, template
 from stacks.live import Live
 from stacks.names import INFERENCE
@@ -31,7 +32,7 @@ DEPLOYMENT, ROLLOUT = Target(api_version="apps/v1", kind="Deployment"), Target(a
 class InferenceArgs:
     """A release, how many pods serve it, and where their data is: stores, or a volume that `claim_name` names.
 
-    `nodes` is the group that is kept for them; `balancer` is where one can stand.
+    `nodes` is the group that is kept for them; `inbound_cidrs` are who may call the balancer, where there can be one.
     """
 
     namespace: pulumi.Input[str]
@@ -42,7 +43,7 @@ class InferenceArgs:
     events: pulumi.Input[str]
     claim_name: pulumi.Input[str] | None = None
     nodes: str | None = None
-    balancer: Balancer | None = None
+    inbound_cidrs: Sequence[str] = ()
 
 
 class Inference(pulumi.ComponentResource):
@@ -76,10 +77,10 @@ class Inference(pulumi.ComponentResource):
             ),
             opts=self._child,
         )
-        if args.balancer and config.ingress == "internal":
+        if args.inbound_cidrs and config.ingress == "internal":
             k8s.networking.v1.Ingress(
                 name,
-                metadata=ingress_metadata(args.balancer, args.namespace, config.host),
+                metadata=ingress_metadata(args.inbound_cidrs, args.namespace, config.host),
                 spec=ingress_spec(config.host, "use-annotation" if config.canary_weights_percent else "http"),
                 opts=self._child,
             )

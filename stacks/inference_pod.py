@@ -8,7 +8,6 @@ from pulumi_kubernetes.core.v1 import (
     ContainerPortArgs,
     DownwardAPIVolumeFileArgs,
     DownwardAPIVolumeSourceArgs,
-    EmptyDirVolumeSourceArgs,
     EnvVarArgs,
     HTTPGetActionArgs,
     ObjectFieldSelectorArgs,
@@ -25,7 +24,7 @@ from app.settings import Settings
 from stacks.config import InferenceConfig
 from stacks.live import Live
 from stacks.names import INFERENCE, INFERENCE_PRIORITY, METRICS_PORT, NODES
-from stacks.pods import TMP_MOUNT, container, pod_spec, resources, spread
+from stacks.pods import TMP, TMP_MOUNT, container, pod_spec, resources, spread
 from stacks.reading import ConfigError
 from stacks.volume import MOUNT
 
@@ -111,7 +110,7 @@ def _environment(stores: list[str]) -> list[EnvVarArgs]:
         bundles=bundles,
         events=events,
         host="0.0.0.0",  # noqa: S104 - the pod's own address; the network policies say who reaches it
-        port=INFERENCE.port or 0,
+        port=INFERENCE.port,
         metrics_port=METRICS_PORT,
         grace_seconds=GRACE_SECONDS,
     )
@@ -139,7 +138,5 @@ def _volumes(claim_name: pulumi.Input[str] | None) -> list[VolumeArgs]:
         name="release",
         downward_api=DownwardAPIVolumeSourceArgs(items=[DownwardAPIVolumeFileArgs(path=RELEASE_PATH.name, field_ref=text)]),
     )
-    # Room for what app/events.py lets wait while its store is down, and for the bundles.
-    tmp = VolumeArgs(name="tmp", empty_dir=EmptyDirVolumeSourceArgs(size_limit="512Mi"))
     claim = PersistentVolumeClaimVolumeSourceArgs(claim_name=claim_name) if claim_name is not None else None
-    return [release, tmp, *([VolumeArgs(name="store", persistent_volume_claim=claim)] if claim else [])]
+    return [release, TMP, *([VolumeArgs(name="store", persistent_volume_claim=claim)] if claim else [])]

@@ -2,7 +2,7 @@
 
 import json
 
-from stacks.documents import Document
+from stacks.documents import Document, policy
 
 # What a service does with data of ours that it keeps encrypted.
 USE = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
@@ -12,7 +12,7 @@ def key_policy(purpose: str, account_id: str, region: str) -> str:
     """The policy of the key for a purpose: the account's own policies decide, and some services are let in beside them."""
     services = {"cluster": machines, "logs": log_groups, "alerts": budgets}
     let_in = services[purpose](account_id, region) if purpose in services else []
-    return json.dumps({"Version": "2012-10-17", "Statement": [by_the_account(account_id), *let_in]})
+    return json.dumps(policy(by_the_account(account_id), *let_in))
 
 
 def by_the_account(account_id: str) -> Document:

@@ -13,6 +13,7 @@ from stacks.charts import release
 from stacks.config import InferenceConfig, MonitoringConfig
 from stacks.dashboards import model_dashboard, service_dashboard
 from stacks.documents import Document
+from stacks.grants import allow
 from stacks.identity import PodIdentity, PodIdentityArgs
 from stacks.names import ALERTMANAGER, INFERENCE, METRICS_PORT, MONITORING_NAMESPACE, MONITORING_RELEASE, ROLLOUTS_NAMESPACE
 from stacks.pins import chart
@@ -29,7 +30,8 @@ class Notify:
     topic_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
     region: str
-    cluster_name: str
+    # Known only once the cluster stands.
+    cluster_name: pulumi.Input[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +131,9 @@ def pod_monitor(labels: dict[str, str], port: int) -> dict[str, object]:
 def publish(topic_arn: str, key_arn: str) -> list[Document]:
     """Statements that let Alertmanager write to the topic, which SNS encrypts in its name."""
     # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+    # The key is for whatever writes to the topic, and not for whatever else it keeps.
+    through = {"StringLike": {"kms:ViaService": "sns.*.amazonaws.com"}}
     return [
-        {"Sid": "Publish", "Effect": "Allow", "Action": "sns:Publish", "Resource": topic_arn},
-        {
-            "Sid": "Encrypt",
-            "Effect": "Allow",
-            "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
-            "Resource": key_arn,
-            # The key is for whatever writes to the topic, and not for whatever else it keeps.
-            "Condition": {"StringLike": {"kms:ViaService": "sns.*.amazonaws.com"}},
-        },
+        allow("Publish", ["sns:Publish"], [topic_arn]),
+        allow("Encrypt", ["kms:Decrypt", "kms:GenerateDataKey"], [key_arn], through),
     ]

@@ -12,6 +12,7 @@ from stacks.names import INFERENCE, MONITORING_NAMESPACE, NAMESPACE, TRACKING, T
 # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 # A pod is ready once the balancer has taken it in, where there is one; before, an update could stop pods that it still relies on.
+# Not where there is nothing behind the balancer: while its controller is away, no pod starts in a namespace with this label.
 # https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/pod_readiness_gate/
 AWAITED = {"elbv2.k8s.aws/pod-readiness-gate-inject": "enabled"}
 
@@ -50,9 +51,10 @@ class Namespaces(pulumi.ComponentResource):
         self.register_outputs({"churn": self.churn, "monitoring": self.monitoring})
 
     def _namespace(self, namespace: str, *, retained: bool) -> pulumi.Output[str]:
+        awaited = AWAITED if namespace == NAMESPACE else {}
         made = k8s.core.v1.Namespace(
             f"{self._name}-{namespace}",
-            metadata=ObjectMetaArgs(name=namespace, labels={"app.kubernetes.io/part-of": "churn", **RESTRICTED, **AWAITED}),
+            metadata=ObjectMetaArgs(name=namespace, labels={"app.kubernetes.io/part-of": "churn", **RESTRICTED, **awaited}),
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=retained),
         )
         return made.metadata.name

@@ -7,6 +7,7 @@ import pulumi_aws as aws
 
 from stacks.config import NetworkConfig
 from stacks.groups import SecurityGroups, SecurityGroupsArgs
+from stacks.keeping import known_after
 from stacks.subnets import TIERS, Tier, zone_subnets
 from stacks.tags import component_tags
 
@@ -27,7 +28,7 @@ class Network(pulumi.ComponentResource):
     """A VPC in which only balancers and NAT can be reached from the internet; lists of ids are in the order of the zones."""
 
     vpc_id: pulumi.Output[str]
-    public_subnet_ids: list[pulumi.Output[str]]
+    # Each known once there is a way out of it, so that in a `destroy` the way goes after whoever needs it to leave in order.
     private_subnet_ids: list[pulumi.Output[str]]
     data_subnet_ids: list[pulumi.Output[str]]
     groups: SecurityGroups
@@ -49,15 +50,13 @@ class Network(pulumi.ComponentResource):
         aws.ec2.DefaultSecurityGroup(f"{name}-default", vpc_id=vpc.id, tags=self._tags("default"), opts=self._child)
         self._flow_logs()
         subnets = {tier: self._subnets(tier) for tier in TIERS}
-        self._route_public(subnets["public"])
-        tables = self._route_private(subnets["private"], self._nats(subnets["public"]))
-        tables.append(self._table("data", subnets["data"]))
-        self._s3_endpoint(tables)
+        nats = self._nats(subnets["public"], self._route_public(subnets["public"]))
+        tables, ways = self._route_private(subnets["private"], nats)
+        self._s3_endpoint([*tables, self._table("data", subnets["data"])[0]])
         self.groups = SecurityGroups(f"{name}-groups", SecurityGroupsArgs(vpc_id=vpc.id), self._child)
         self._interface_endpoints(subnets["private"])
-        self.public_subnet_ids, self.private_subnet_ids, self.data_subnet_ids = (
-            [subnet.id for subnet in subnets[tier].values()] for tier in TIERS
-        )
+        self.data_subnet_ids = [subnet.id for subnet in subnets["data"].values()]
+        self.private_subnet_ids = [known_after(subnet.id, ways[zone]) for zone, subnet in subnets["private"].items()]
         self.register_outputs({"vpc_id": self.vpc_id})
 
     def _tags(self, role: str) -> dict[str, str]:
@@ -78,52 +77,59 @@ class Network(pulumi.ComponentResource):
             for zone in self._args.config.zones
         }
 
-    def _table(self, role: str, subnets: Subnets) -> aws.ec2.RouteTable:
+    def _table(self, role: str, subnets: Subnets) -> tuple[aws.ec2.RouteTable, list[pulumi.Resource]]:
         table = aws.ec2.RouteTable(f"{self._name}-{role}", vpc_id=self.vpc_id, tags=self._tags(role), opts=self._child)
         tier = role.split("-", maxsplit=1)[0]
-        for zone, subnet in subnets.items():
-            name = f"{self._name}-{tier}-{zone[-1]}"
-            aws.ec2.RouteTableAssociation(name, subnet_id=subnet.id, route_table_id=table.id, opts=self._child)
-        return table
+        return table, [
+            aws.ec2.RouteTableAssociation(
+                f"{self._name}-{tier}-{zone[-1]}", subnet_id=subnet.id, route_table_id=table.id, opts=self._child
+            )
+            for zone, subnet in subnets.items()
+        ]
 
-    def _route_public(self, subnets: Subnets) -> None:
+    def _route_public(self, subnets: Subnets) -> list[pulumi.Resource]:
         name = f"{self._name}-internet"
         gateway = aws.ec2.InternetGateway(name, vpc_id=self.vpc_id, tags=self._tags("internet"), opts=self._child)
-        table = self._table("public", subnets)
-        aws.ec2.Route(
+        table, ways = self._table("public", subnets)
+        route = aws.ec2.Route(
             f"{self._name}-public",
             route_table_id=table.id,
             destination_cidr_block=ANYWHERE,
             gateway_id=gateway.id,
             opts=self._child,
         )
+        return [*ways, route]
 
-    def _nats(self, public: Subnets) -> dict[str, aws.ec2.NatGateway]:
+    def _nats(self, public: Subnets, ways: list[pulumi.Resource]) -> dict[str, aws.ec2.NatGateway]:
+        # AWS refuses one in a VPC that has no way to the internet yet.
+        child = pulumi.ResourceOptions(parent=self, depends_on=ways)
         nats: dict[str, aws.ec2.NatGateway] = {}
         for zone in self._args.config.nat_zones:
             role = f"nat-{zone[-1]}"
             name, tags = f"{self._name}-{role}", self._tags(role)
-            address = aws.ec2.Eip(name, domain="vpc", tags=tags, opts=self._child)
-            nats[zone] = aws.ec2.NatGateway(
-                name, subnet_id=public[zone].id, allocation_id=address.id, tags=tags, opts=self._child
-            )
+            address = aws.ec2.Eip(name, domain="vpc", tags=tags, opts=child)
+            nats[zone] = aws.ec2.NatGateway(name, subnet_id=public[zone].id, allocation_id=address.id, tags=tags, opts=child)
         return nats
 
-    def _route_private(self, subnets: Subnets, nats: dict[str, aws.ec2.NatGateway]) -> list[aws.ec2.RouteTable]:
+    def _route_private(
+        self, subnets: Subnets, nats: dict[str, aws.ec2.NatGateway]
+    ) -> tuple[list[aws.ec2.RouteTable], dict[str, list[pulumi.Resource]]]:
         tables: list[aws.ec2.RouteTable] = []
+        ways: dict[str, list[pulumi.Resource]] = {}
         for zone, subnet in subnets.items():
             role = f"private-{zone[-1]}"
-            table = self._table(role, {zone: subnet})
+            table, ways[zone] = self._table(role, {zone: subnet})
             nat = nats.get(zone) or next(iter(nats.values()))
-            aws.ec2.Route(
+            route = aws.ec2.Route(
                 f"{self._name}-{role}",
                 route_table_id=table.id,
                 destination_cidr_block=ANYWHERE,
                 nat_gateway_id=nat.id,
                 opts=self._child,
             )
+            ways[zone].append(route)
             tables.append(table)
-        return tables
+        return tables, ways
 
     def _flow_logs(self) -> None:
         aws.ec2.FlowLog(

@@ -7,7 +7,6 @@ import pulumi_kubernetes as k8s
 from stacks.access import Access
 from stacks.addon_values import Place
 from stacks.addons import Addons, AddonsArgs
-from stacks.balancer import Balancer
 from stacks.cluster import Cluster, ClusterArgs
 from stacks.config import AwsConfig, StackConfig
 from stacks.database import Database, DatabaseArgs
@@ -127,7 +126,13 @@ def on_aws(config: StackConfig, own: AwsConfig) -> Foundation:
         ),
         in_cluster,
     )
-    namespaces = Namespaces("namespaces", NamespacesArgs(around=around_aws(own.network)), in_cluster)
+    namespaces = Namespaces(
+        "namespaces",
+        NamespacesArgs(around=around_aws(own.network)),
+        # What is in them is finished by controllers: the balancer's, and drivers of volumes and secrets. They go last, as what
+        # they have to clean up would else never end.
+        pulumi.ResourceOptions(providers=[provider, kubernetes], depends_on=[addons]),
+    )
     Access("access", pulumi.ResourceOptions(providers=[kubernetes], depends_on=[namespaces]))
     may = WorkloadRoles(
         "roles",
@@ -158,12 +163,12 @@ def on_aws(config: StackConfig, own: AwsConfig) -> Foundation:
             across_zones=config.zones > 1,
         ),
         nodes=INFERENCE_NODES,
-        balancer=Balancer(subnet_ids=network.private_subnet_ids, inbound_cidrs=[str(own.network.vpc_cidr)], tags=tags),
+        inbound_cidrs=[str(own.network.vpc_cidr)],
         notify=Notify(
             topic_arn=delivery.topic_arn,
             key_arn=storage.key_arns["alerts"],
             region=region,
-            cluster_name=cluster_name,
+            cluster_name=cluster.made_name,
         ),
         cert_manager=True,
         ready=[addons],

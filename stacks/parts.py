@@ -6,10 +6,9 @@ from typing import Any
 import msgspec
 
 from stacks.names import INFERENCE, MONITORING_NAMESPACE, NAMESPACE, TRACKING, TRAINING
-from stacks.record import Plan, Resource
+from stacks.record import CHART, Plan, Resource
 
 Inputs = dict[str, Any]
-CHART = "kubernetes:helm.sh/v3:Release"
 MONITORING_CHART = "kube-prometheus-stack"
 
 

@@ -36,8 +36,12 @@ def draw(plan: Plan, file: Path) -> None:
     program = shutil.which("dot")
     if not program:
         raise PlanError("--picture needs the program dot, which is not there; install the package graphviz")
-    command = [program, f"-T{file.suffix[1:]}", "-o", str(file)]
-    subprocess.run(command, input=dot(plan), text=True, check=True)  # noqa: S603 - found above, nothing of it is a user's
+    command = [program, f"-T{file.suffix[1:]}"]
+    drawn = subprocess.run(command, input=dot(plan).encode(), stdout=subprocess.PIPE, check=True)  # noqa: S603 - found above, nothing of it is a user's
+    try:
+        file.write_bytes(drawn.stdout)
+    except OSError as exc:
+        raise PlanError(f"--picture {file} cannot be written: {exc.strerror}; give a file in a folder that is there") from exc
 
 
 def dot(plan: Plan) -> str:

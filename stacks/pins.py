@@ -11,7 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The minor version that everything below was chosen for: kube-proxy, the nodes and the cluster autoscaler follow it.
+# The minor version that everything below was chosen for: kube-proxy, the nodes and the cluster autoscaler follow it. EKS supports
+# one for 14 months without a surcharge: https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html
 KUBERNETES = "1.35"
 
 
@@ -155,13 +156,20 @@ def pins() -> list[Pin]:
     return [*(each.pin for each in CHARTS), *ADDONS.values(), NODE_AMI, base_image((ROOT / "Dockerfile").read_text())]
 
 
+def publish_mlflow(stack: str) -> str:
+    """How the image that a stack's MLflow runs gets its digest."""
+    return (
+        "make image, push churn-mlflow to the stack's repository (output repository_url), "
+        f"pulumi config set --stack {stack} delivery:mlflowImageDigest sha256:<printed by push>"
+    )
+
+
 def gaps(values: Mapping[str, str]) -> list[Gap]:
     """What the text of stacks' files of values, by stack, leaves to the owner."""
     return [
         Gap(
             name=f"mlflow image of {stack}",
-            run=f"make image, push churn-mlflow to the stack's repository, "
-            f"pulumi config set --stack {stack} delivery:mlflowImageDigest sha256:<printed by push>",
+            run=publish_mlflow(stack),
         )
         for stack, text in sorted(values.items())
         if "mlflowImageDigest: unpublished" in text

@@ -24,7 +24,7 @@ from stacks.manifests import write
 from stacks.prices import ASSUMPTIONS
 from stacks.reading import ConfigError
 from stacks.record import Plan, record
-from stacks.render import charts, cost_difference, costs, difference, tree
+from stacks.render import charts, cost_difference, costs, difference, total, tree
 from stacks.sizing import explain, sizing_of
 from stacks.values import PlanError, changes_of, values_of
 
@@ -94,9 +94,10 @@ def changed(before: Plan, after: Planned) -> Iterator[str]:
 
 def described(each: Planned) -> Iterator[str]:
     """All of a plan for a reader: resources, what is missing, charts, sizing and cost."""
+    yield f"stack {each.plan.stack}: {len(each.plan.resources)} resources, {total(each.cost)}"
     yield from tree(each.plan)
-    yield from _section("not declared", missing(each.config, live_on(each.config)))
     yield from charts(each.plan)
+    yield from _section("not declared", missing(each.config, live_on(each.config)))
     yield from _section("size of inference", explain(sizing_of(each.config)))
     yield from _section(f"rules: {len(RULES)}, in docs/policies.md", ruled(each.verdicts))
     yield from costs(each.cost)
@@ -123,15 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         changes = changes_of(asked.release, asked.set)
         read_stacks = [planned(stack, changes, asked.today) for stack in asked.stacks]
         text = _text(read_stacks, asked)
-        for each in read_stacks if asked.manifests else ():
-            write(each.plan, asked.manifests / each.config.stack if len(read_stacks) > 1 else asked.manifests)
-        if asked.picture:
-            # Here, as few who read a plan draw it.
-            from stacks.picture import draw  # noqa: PLC0415
-
-            if len(read_stacks) > 1:
-                raise PlanError(f"--picture {asked.picture} is of one stack; give one stack, not {', '.join(asked.stacks)}")
-            draw(read_stacks[0].plan, asked.picture)
+        _write(read_stacks, asked)
     except (ConfigError, PlanError, PolicyConfigError) as exc:
         sys.stderr.write(f"{exc}\n")
         return 2
@@ -148,6 +141,17 @@ def _text(read_stacks: Sequence[Planned], asked: argparse.Namespace) -> str:
         lines = (line for each in read_stacks for line in changed(earlier(asked.against, each.config.stack), each))
         return "".join(f"{line}\n" for line in lines)
     return "\n".join("".join(f"{line}\n" for line in described(each)) for each in read_stacks)
+
+
+def _write(read_stacks: Sequence[Planned], asked: argparse.Namespace) -> None:
+    if asked.picture:
+        from stacks.picture import draw  # noqa: PLC0415 - few who read a plan draw it
+
+        if len(read_stacks) > 1:
+            raise PlanError(f"--picture {asked.picture} is of one stack; give one stack, not {', '.join(asked.stacks)}")
+        draw(read_stacks[0].plan, asked.picture)
+    for each in read_stacks if asked.manifests else ():
+        write(each.plan, asked.manifests / each.config.stack if len(read_stacks) > 1 else asked.manifests)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,7 +22,8 @@ from stacks.names import Workload
 # The user of the Dockerfile's images.
 UID = 10001
 ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
-# A root filesystem that is read-only leaves libraries nowhere to put a temporary file.
+# A root filesystem that is read-only leaves libraries nowhere to put a temporary file, and inference no room for bundles and for
+# what app/events.py lets wait while its store is down.
 TMP = VolumeArgs(name="tmp", empty_dir=EmptyDirVolumeSourceArgs(size_limit="1Gi"))
 TMP_MOUNT = VolumeMountArgs(name="tmp", mount_path="/tmp")  # noqa: S108 - in a volume of the pod's own
 

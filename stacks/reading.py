@@ -1,11 +1,12 @@
 """Typed sections out of the flat strings that a stack's configuration is; every mistake is collected, none raised."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import Enum
 from ipaddress import IPv4Network
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import pulumi
@@ -43,7 +44,7 @@ class Key:
     def parse(self, text: str) -> Any:
         """The typed value. Raises ValueError saying what is wrong with it."""
         plain = get_args(self.type)[0]
-        given = msgspec.json.decode(text) if get_origin(plain) is tuple else text
+        given = _list(text) if get_origin(plain) is tuple else text
         return msgspec.convert(given, self.type, strict=False, dec_hook=_special)
 
 
@@ -74,7 +75,8 @@ class Reader:
         try:
             self.found[key.name] = key.parse(text)
         except (ValueError, msgspec.MsgspecError) as exc:
-            reason = str(exc).replace("`", "")
+            # A value to give says more than a pattern.
+            reason = re.sub("str matching regex '.*'", "text of another form", str(exc).replace("`", ""))
             self.problems.append(f"{key.name} is {text or 'empty'}: {reason[0].lower() + reason[1:]}; {self._advice(key, text)}")
 
     def check(self, rule: Callable[..., Iterable[str]], *names: str) -> None:
@@ -92,6 +94,8 @@ class Reader:
         if isinstance(plain, type) and issubclass(plain, Enum):
             near = get_close_matches(text, [str(each.value) for each in plain], n=1, cutoff=0)
             return f"give one that there is, such as {near[0]}"
+        if get_origin(plain) is Literal:
+            return f"give one of: {', '.join(map(str, get_args(plain)))}"
         if plain is int:
             return f"give the number alone, the key says its unit, such as {key.example}"
         return f"give a value such as {key.example}"
@@ -103,6 +107,13 @@ def keys_of(section: str, declared: type[msgspec.Struct]) -> list[Key]:
         Key(section=section, attribute=each.name, name=f"{section}:{each.encode_name}", type=each.type, required=each.required)
         for each in msgspec.structs.fields(declared)
     ]
+
+
+def _list(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        raise ValueError("no list") from None
 
 
 def _special(wanted: type[IPv4Network], value: str) -> IPv4Network:

@@ -19,6 +19,8 @@ from stacks.eks_children import Child, children
 from stacks.learnt import learnt, reference
 
 PROJECT = "churn"
+# What brings objects of others, which are not in a plan.
+CHART = "kubernetes:helm.sh/v3:Release"
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):

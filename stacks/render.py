@@ -7,10 +7,9 @@ from typing import Any, cast
 import yaml
 
 from stacks.cost import Cost
-from stacks.record import Plan, Resource
+from stacks.record import CHART, Plan, Resource
 from stacks.replacing import replaced
 
-CHART = "kubernetes:helm.sh/v3:Release"
 # What one looks for in an object at first; the whole of it is in its manifest.
 OBJECT_SETTINGS = {
     "averageUtilization",
@@ -38,7 +37,6 @@ def tree(plan: Plan) -> Iterator[str]:
     children: dict[str, list[Resource]] = {}
     for each in plan.resources:
         children.setdefault(each.parent, []).append(each)
-    yield f"stack {plan.stack}: {len(plan.resources)} resources"
     yield from _branch("", children)
     yield "outputs"
     yield from (f"  {name} = {_text(value)}" for name, value in sorted(plan.outputs.items()))
@@ -84,9 +82,14 @@ def charts(plan: Plan) -> Iterator[str]:
             yield from (f"    {line}" for line in values.splitlines())
 
 
+def total(cost: Cost) -> str:
+    """The whole of it in words."""
+    return f"{cost.usd:,.2f} USD a month, at most {cost.usd_most:,.2f}"
+
+
 def costs(cost: Cost) -> Iterator[str]:
     """Components, the largest first, with what they are made of; then what is billed beside it."""
-    yield f"cost by month: {cost.usd:,.2f} USD, at most {cost.usd_most:,.2f}"
+    yield f"cost: {total(cost)}"
     for component, usd in cost.by_component.items():
         yield f"  {usd:>10,.2f}  {component}"
         yield from _parts(cost, component)
@@ -160,13 +163,20 @@ def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         for key, each in cast("dict[str, Any]", value).items():
             yield from _flat(each, f"{place}.{key}" if place else key)
     elif isinstance(value, list):
-        for number, each in enumerate(cast("list[Any]", value)):
-            yield from _flat(each, f"{place}[{_name(each) or number}]")
+        items = cast("list[Any]", value)
+        names = [_name(each, place) for each in items]
+        # A name that is given twice tells nothing.
+        told = None not in names and len(set(names)) == len(items)
+        for number, each in enumerate(items):
+            yield from _flat(each, f"{place}[{names[number] if told else number}]")
     else:
         yield place, value
 
 
-def _name(value: Any) -> str | None:
+def _name(value: Any, place: str) -> str | None:
+    # Actions and resources of a policy's statement: their order means nothing.
+    if isinstance(value, str) and ".Statement[" in place:
+        return value
     named = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     return next((named[key] for key in ("Sid", "id", "name") if key in named), None)
 

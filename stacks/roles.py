@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stacks.documents import Document
+from stacks.documents import Document, policy
 from stacks.grants import allow, by_key
 from stacks.rights import BUCKETS, CHANGES, EKS_POLICIES, KEYS, LINKED_FOR, MANAGED, QUESTIONS, ROLE_OWNERS, ROLES_FOR
 
 GITHUB = "token.actions.githubusercontent.com"
+STATE_KEY = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/churn-state"}}
 # Statements on any resource, by name, each with the reason why there is no narrower one.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 ANY_RESOURCE = {
@@ -16,6 +17,7 @@ ANY_RESOURCE = {
     "ManageHere": "what is made has no name before; limited to the stack's region, and to kinds that the program declares",
     "ManageBudgets": "budgets are in no region and carry no condition but tags",
     "NeverBecome": "a refusal, of every other role",
+    "NeverOthers": "a refusal, of whatever carries another stack's tag",
     "NeverPasswords": "a refusal, of every secret",
 }
 
@@ -55,7 +57,7 @@ def trust_policy(scope: Scope, subject: str) -> Document:
         "Action": "sts:AssumeRoleWithWebIdentity",
         "Condition": {"StringEquals": claims},
     }
-    return {"Version": "2012-10-17", "Statement": [statement]}
+    return policy(statement)
 
 
 def preview(scope: Scope) -> list[Document]:
@@ -87,7 +89,7 @@ def deploy(scope: Scope) -> list[Document]:
     """Changes whatever the program declares, but for the roles of workflows: those are their operator's.
 
     Whoever makes roles and starts pods with them can do what such a role may, which is why an environment wants an approval. Here
-    the rights are held to the stack's region and tag, and data, passwords and other roles are refused outright.
+    the rights are held to the stack's region and tag, and data, passwords, other roles and other stacks are refused outright.
     """
     here = {"StringEquals": {"aws:RequestedRegion": scope.region}}
     return [
@@ -146,7 +148,14 @@ def _refusals(scope: Scope) -> list[Document]:
         "NeverData": (["s3:GetObject*", "s3:PutObject*"], ["arn:aws:s3:::storage-*/*"]),
         "NeverPasswords": (["secretsmanager:GetSecretValue", "secretsmanager:BatchGetSecretValue"], ["*"]),
     }
-    return [allow(sid, actions, on) | {"Effect": "Deny"} for sid, (actions, on) in refused.items()]
+    # Stacks may share an account: what carries the tag of another one is none of this one's business.
+    others = {"StringNotEquals": {"aws:ResourceTag/stack": scope.stack}, "Null": {"aws:ResourceTag/stack": "false"}}
+    changes = [*MANAGED, *KEYS]
+    return [
+        *(allow(sid, actions, on) | {"Effect": "Deny"} for sid, (actions, on) in refused.items()),
+        allow("NeverOthers", changes, ["*"], others) | {"Effect": "Deny"},
+        allow("NeverStateKey", KEYS, [scope.arn("kms", "key/*")], STATE_KEY) | {"Effect": "Deny"},
+    ]
 
 
 def _state_kept(scope: Scope) -> list[Document]:
@@ -157,9 +166,8 @@ def _state(scope: Scope, on_objects: Sequence[str], on_key: Sequence[str]) -> li
     """The stack's part of the state, for which an operator made bucket and key before there was any stack."""
     bucket = f"arn:aws:s3:::churn-state-{scope.account_id}"
     objects = [f"{bucket}/.pulumi/{each}" for each in ("meta.yaml", f"*/churn/{scope.stack}.*", f"*/churn/{scope.stack}/*")]
-    key = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/churn-state"}}
     return [
         allow("ListState", ["s3:ListBucket"], [bucket]),
         allow("UseState", on_objects, objects),
-        allow("DecryptState", on_key, [scope.arn("kms", "key/*")], key),
+        allow("DecryptState", on_key, [scope.arn("kms", "key/*")], STATE_KEY),
     ]

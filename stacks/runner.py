@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from stacks.config import DeliveryConfig
-from stacks.documents import Document
+from stacks.documents import Document, policy
 from stacks.grants import allow
 from stacks.groups import HTTPS, let_in
 from stacks.tags import component_tags
@@ -77,16 +77,18 @@ class Runner(pulumi.ComponentResource):
         logs = aws.cloudwatch.LogGroup(
             name, kms_key_id=args.logs_key_arn, retention_in_days=args.logs_retention_days, tags=self._tags, opts=child
         )
-        aws.codebuild.SourceCredential(
-            name, auth_type="CODECONNECTIONS", server_type="GITHUB", token=self.connection_arn, opts=child
-        )
         role, rights = self._role(logs.arn)
         project = aws.codebuild.Project(
             name,
             # Workflows ask for it: runs-on: codebuild-churn-<stack>-runner-${{ github.run_id }}-${{ github.run_attempt }}
             name=f"churn-{pulumi.get_stack()}-runner",
             service_role=role.arn,
-            source={"type": "GITHUB", "location": f"https://github.com/{args.config.repository}.git"},
+            # Its own credential: that of CodeBuild's is one for all projects of an account, and the last stack's would be it.
+            source={
+                "type": "GITHUB",
+                "location": args.config.repository_url,
+                "auth": {"type": "CODECONNECTIONS", "resource": self.connection_arn},
+            },
             artifacts={"type": "NO_ARTIFACTS"},
             environment={"type": "LINUX_CONTAINER", "compute_type": "BUILD_GENERAL1_SMALL", "image": IMAGE},
             vpc_config={"vpc_id": args.vpc_id, "subnets": args.subnet_ids, "security_group_ids": [group.id]},
@@ -107,21 +109,14 @@ class Runner(pulumi.ComponentResource):
         role = aws.iam.Role(
             name,
             assume_role_policy=pulumi.Output.from_input(args.account_id).apply(
-                lambda account: json.dumps(
-                    {
-                        "Version": "2012-10-17",
-                        "Statement": [trust | {"Condition": {"StringEquals": {"aws:SourceAccount": account}}}],
-                    }
-                )
+                lambda account: json.dumps(policy(trust | {"Condition": {"StringEquals": {"aws:SourceAccount": account}}}))
             ),
             tags=self._tags,
             opts=self._child,
         )
         known = pulumi.Output.all(args.account_id, logs_arn, self.connection_arn, pulumi.Output.all(*args.subnet_ids))
-        policy = known.apply(
-            lambda each: json.dumps({"Version": "2012-10-17", "Statement": runs(args.region, each[0], each[1], each[2], each[3])})
-        )
-        return role, aws.iam.RolePolicy(name, role=role.id, policy=policy, opts=self._child)
+        rights = known.apply(lambda each: json.dumps(policy(*runs(args.region, each[0], each[1], each[2], each[3]))))
+        return role, aws.iam.RolePolicy(name, role=role.id, policy=rights, opts=self._child)
 
 
 def runs(region: str, account_id: str, logs_arn: str, connection_arn: str, subnet_ids: Sequence[str]) -> list[Document]:

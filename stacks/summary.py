@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from policies.release import STACKS
 from stacks.config import KEYS, stacks
+from stacks.cost import component_of
 from stacks.plan import Planned, planned
 from stacks.prices import ASSUMPTIONS
+from stacks.record import Plan
 from stacks.values import values_of
 
 # From a laptop to production.
@@ -39,21 +41,16 @@ def differences() -> Iterator[str]:
 
 def created(read: dict[str, Planned]) -> Iterator[str]:
     """How many resources of which component; what waits for a release or an image is not among them."""
-    counts = {stack: Counter(_top(each)) for stack, each in read.items()}
+    counts = {stack: Counter(_components(each.plan)) for stack, each in read.items()}
     yield "## Resources\n"
     yield from _head("component", counts)
     for component in sorted({name for found in counts.values() for name in found}):
         yield _row(component, [str(counts[stack][component] or "-") for stack in counts])
 
 
-def _top(read: Planned) -> Iterator[str]:
-    by_key = {each.key: each for each in read.plan.resources}
-    for resource in read.plan.resources:
-        top = resource
-        while top.parent in by_key:
-            top = by_key[top.parent]
-        if not resource.type.startswith("pulumi:providers:"):
-            yield top.name
+def _components(plan: Plan) -> Iterator[str]:
+    by_key = {each.key: each for each in plan.resources}
+    return (component_of(each, by_key) for each in plan.resources if not each.type.startswith("pulumi:providers:"))
 
 
 def cost(read: dict[str, Planned]) -> Iterator[str]:

@@ -40,7 +40,8 @@ def changes_of(release: Path | None, settings: Sequence[str]) -> dict[str, str]:
         try:
             changes[key] = json.dumps(yaml.safe_load(text)) if text.startswith("[") else text
         except yaml.YAMLError as exc:
-            raise PlanError(f"--set {setting} is no list: {exc}; give one such as [eu-west-1a, eu-west-1b]") from exc
-        if not separator:
-            raise PlanError(f"--set {setting} has no value; give KEY=VALUE, such as network:nat=one")
+            # Without spaces, as make parts what it is given at them.
+            raise PlanError(f"--set {setting} is no list; give one such as [eu-west-1a,eu-west-1b]") from exc
+        if not (key and separator):
+            raise PlanError(f"--set {setting} has no {'value' if key else 'key'}; give KEY=VALUE, such as network:nat=one")
     return changes

@@ -710,17 +710,34 @@ IAM = [
     ),
     Case(
         rule="iam-refusals",
-        settings={"refused": {"deploy/NeverData": ["s3:GetObject*"]}},
+        settings={
+            "refused": {"deploy/NeverData": ["s3:GetObject*"]},
+            "refusedWhere": {"others/NeverOthers": ["kms:PutKeyPolicy"]},
+        },
         good={
             f"{ROLE_POLICY} deploy": {
                 "policy": document({"Sid": "NeverData", "Effect": "Deny", "Action": ["s3:GetObject*"], "Resource": "*"})
-            }
+            },
+            f"{ROLE_POLICY} others": {
+                "policy": document(
+                    {
+                        "Sid": "NeverOthers",
+                        "Effect": "Deny",
+                        "Action": ["kms:PutKeyPolicy"],
+                        "Resource": "*",
+                        "Condition": {"Null": {"aws:ResourceTag/stack": "false"}},
+                    }
+                )
+            },
         },
         bad=[
             ("deploy", "policy.Statement.0.Effect", "Allow"),
             ("deploy", "policy.Statement.0.Action.0", "s3:List*"),
             ("deploy", "policy.Statement.0.Condition", {"Bool": {"aws:SecureTransport": "false"}}),
             ("deploy", "", None),
+            ("others", "policy.Statement.0.Effect", "Allow"),
+            ("others", "policy.Statement.0.Action.0", "kms:List*"),
+            ("others", "", None),
         ],
         may_be_missing=["policy.Statement.0.Condition"],
     ),

@@ -9,6 +9,7 @@ OPERATORS = {
     "Bool": lambda given, wanted: given.lower() == wanted,
     "ForAnyValue:StringEquals": lambda given, wanted: given in listed(wanted),
     "StringEquals": lambda given, wanted: given in listed(wanted),
+    "StringNotEquals": lambda given, wanted: given not in listed(wanted),
     "StringLike": lambda given, wanted: any(fnmatchcase(given, each) for each in listed(wanted)),
     "NumericLessThan": lambda given, wanted: float(given) < float(wanted),
 }

@@ -24,7 +24,8 @@ def test_no_ingress_can_open_a_balancer_to_the_internet():
     assert at(balancer(PLACE), "ingressClassParams.spec") == {"scheme": "internal", "subnets": {"ids": ["one", "two"]}}
 
 
-def test_balancers_carry_the_stacks_tags():
+def test_balancers_send_to_pods_and_carry_the_stacks_tags():
+    assert at(balancer(PLACE), "defaultTargetType") == "ip"
     assert at(balancer(PLACE), "defaultTags") == {"stack": "test"}
 
 

@@ -10,7 +10,7 @@ from app.events import MAX_WAITING_BYTES
 from app.main import WAIT_SHARE
 from app.release import decode_release, encode_release, sealed
 from app.settings import Settings
-from stacks.balancer import DEREGISTRATION_SECONDS, IDLE_TIMEOUT_SECONDS, Balancer
+from stacks.balancer import DEREGISTRATION_SECONDS, IDLE_TIMEOUT_SECONDS
 from stacks.config import InferenceConfig
 from stacks.inference import Inference, InferenceArgs
 from stacks.inference_pod import GRACE_SECONDS, KILL_AFTER_SECONDS, RELEASE_BYTES_MAX
@@ -22,7 +22,7 @@ from tests.stacks.conftest import Engine
 from tests.stacks.test_sizing import CONFIG
 
 IMAGE = "registry.example/churn@sha256:" + "1" * 64
-BALANCER = Balancer(subnet_ids=["one", "two"], inbound_cidrs=["10.30.0.0/16"], tags={"project": "churn", "stack": "test"})
+CALLERS = ("10.30.0.0/16",)
 
 
 def live(reason: str = "first") -> Live:
@@ -39,7 +39,7 @@ def declare(engine: Engine, config: InferenceConfig = CONFIG, **changes: Any) ->
         "bundles": "s3://artifacts/bundles",
         "events": "s3://lake/events",
     }
-    args = InferenceArgs(**{"sizing": size(config, 3, "c6i.large"), "balancer": BALANCER, **given, **changes})
+    args = InferenceArgs(**{"sizing": size(config, 3, "c6i.large"), "inbound_cidrs": CALLERS, **given, **changes})
     engine.run(lambda: Inference("inference", args))
     kinds = ("Rollout", "Deployment")
     [found] = [each.inputs for each in engine.plan.resources if each.inputs.get("kind") in kinds]
@@ -119,7 +119,7 @@ def test_the_pod_is_hardened(engine: Engine):
 
 def test_the_disk_holds_what_waits_for_a_store_that_is_down(engine: Engine):
     [tmp] = [each for each in pod(declare(engine))["volumes"] if each["name"] == "tmp"]
-    assert int(tmp["emptyDir"]["sizeLimit"].removesuffix("Mi")) * 2**20 > MAX_WAITING_BYTES
+    assert int(tmp["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 2**30 > MAX_WAITING_BYTES
 
 
 def test_a_process_that_is_not_ready_is_asked_no_more_but_not_started_again(engine: Engine):
@@ -177,13 +177,11 @@ def test_old_pods_outlive_the_balancers_farewell(engine: Engine):
     assert declare(engine)["spec"]["strategy"]["canary"]["scaleDownDelaySeconds"] > DEREGISTRATION_SECONDS
 
 
-def test_the_balancer_is_internal_and_takes_the_stacks_tags(engine: Engine):
+def test_the_balancer_is_internal_and_called_from_the_vpc_alone(engine: Engine):
     declare(engine, ALL_AT_ONCE)
     ingress = engine.one("Ingress", "inference")
     said = {key.rpartition("/")[2]: value for key, value in ingress["metadata"]["annotations"].items()}
-    assert (said["scheme"], said["target-type"], said["healthcheck-path"]) == ("internal", "ip", "/readyz")
-    assert (said["subnets"], said["inbound-cidrs"]) == ("one,two", "10.30.0.0/16")
-    assert said["tags"] == "project=churn,stack=test"
+    assert (said["scheme"], said["inbound-cidrs"], said["healthcheck-path"]) == ("internal", *CALLERS, "/readyz")
     assert said["listen-ports"] == '[{"HTTP": 80}]'
     assert ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"] == {"name": "http"}
 
@@ -198,14 +196,14 @@ def test_with_a_name_the_balancer_speaks_tls_only(engine: Engine):
 
 
 @pytest.mark.parametrize(
-    ("config", "balancer"),
-    [(msgspec.structs.replace(ALL_AT_ONCE, ingress="none"), BALANCER), (ALL_AT_ONCE, None)],
+    ("config", "inbound_cidrs"),
+    [(msgspec.structs.replace(ALL_AT_ONCE, ingress="none"), CALLERS), (ALL_AT_ONCE, ())],
     ids=["not asked for", "nowhere to stand"],
 )
 def test_there_is_a_way_in_only_where_it_is_asked_for_and_possible(
-    engine: Engine, config: InferenceConfig, balancer: Balancer | None
+    engine: Engine, config: InferenceConfig, inbound_cidrs: tuple[str, ...]
 ):
-    declare(engine, config, balancer=balancer)
+    declare(engine, config, inbound_cidrs=inbound_cidrs)
     assert not engine.resources("Ingress")
 
 

@@ -19,6 +19,12 @@ def test_both_namespaces_take_only_pods_that_can_do_no_harm(engine: Engine):
     assert all(each["pod-security.kubernetes.io/enforce"] == "restricted" for each in labels.values())
 
 
+def test_monitoring_starts_without_the_balancers_controller(engine: Engine):
+    build(engine)
+    gate = "elbv2.k8s.aws/pod-readiness-gate-inject"
+    assert [each["metadata"]["name"] for each in engine.inputs("Namespace") if gate in each["metadata"]["labels"]] == ["churn"]
+
+
 def test_nothing_is_open_where_no_policy_says_so(engine: Engine, prod: StackConfig):
     assert prod.aws
     build(engine, around_aws(prod.aws.network))

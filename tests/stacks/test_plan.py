@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -15,14 +16,17 @@ from policies.rule import Exemption
 from stacks import plan as module
 from stacks.config import StackConfig, stacks
 from stacks.cost import over_budget, price
+from stacks.documents import policy
 from stacks.pins import chart
 from stacks.plan import main, planned
-from stacks.record import Plan, record
+from stacks.record import Plan, Resource, record
+from stacks.render import difference
 from stacks.values import values_of
 from tests.releases import IMAGE, make_release
 from tests.stacks.wholes import grown
 
 STACKS = Path(module.__file__).parent
+NO_DOT = "dot is not on PATH: install the package graphviz"
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -54,7 +58,9 @@ def test_a_plan_says_what_is_missing_what_charts_are_set_to_why_so_many_and_what
     assert "churn promote --stack prod" in text.partition("not declared\n")[2]
     assert f"chart keda {chart('keda').version} from {chart('keda').repository}\n    " in text
     assert "requests/s at peak" in text.partition("size of inference\n")[2]
-    assert "USD, at most" in text
+    [cost] = [line.removeprefix("cost: ") for line in text.splitlines() if line.startswith("cost: ")]
+    assert "USD a month, at most" in cost
+    assert text.splitlines()[0].endswith(cost)
     assert "list prices of us-east-1" in text.partition("assumed\n")[2]
 
 
@@ -104,6 +110,16 @@ def test_manifests_are_written_by_stack_if_there_are_several(capsys: pytest.Capt
     assert (tmp_path / "one" / "persistentvolumeclaim-churn.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    "option", ["--manifests", pytest.param("--picture", marks=pytest.mark.skipif(not shutil.which("dot"), reason=NO_DOT))]
+)
+def test_what_cannot_be_written_is_bad_input(capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str):
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "it.svg"
+    assert main(["local", option, str(place)]) == 2
+    assert f"{option} {place} cannot be written: " in capsys.readouterr().err
+
+
 def test_nothing_is_different_from_itself(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     kept = tmp_path / "kept.json"
     kept.write_text(printed(capsys, "dev", "--json"))
@@ -123,15 +139,35 @@ def test_a_diff_names_what_is_added_removed_and_changed(capsys: pytest.CaptureFi
     assert "- aws:ec2/natGateway:NatGateway network-nat-b" in printed(capsys, "dev", "--against", str(prod)).splitlines()
 
 
+def test_an_action_less_in_a_policy_is_one_line_of_a_diff():
+    def may(*actions: str) -> Plan:
+        inputs = {"policy": policy({"Sid": "Read", "Effect": "Allow", "Action": list(actions), "Resource": ["*"]})}
+        given = {"parent": "", "provider": "", "protect": False, "retain_on_delete": False, "inputs": inputs}
+        return Plan(stack="test", outputs={}, resources=(Resource(type="aws:iam/rolePolicy:RolePolicy", name="it", **given),))
+
+    _, *lines = difference(may("ec2:Get*", "iam:Get*", "s3:Get*"), may("iam:Get*", "s3:Get*"))
+    assert lines == ["    policy.Statement[Read].Action[ec2:Get*]: ec2:Get* -> null"]
+
+
+def test_no_change_hides_behind_another_of_the_same_name():
+    def reading(*paths: str) -> Plan:
+        inputs = {"mounts": [{"name": "data", "path": path} for path in paths]}
+        given = {"parent": "", "provider": "", "protect": False, "retain_on_delete": False, "inputs": inputs}
+        return Plan(stack="test", outputs={}, resources=(Resource(type="churn:test:Pod", name="it", **given),))
+
+    assert "    mounts[0].path: /a -> /b" in difference(reading("/a", "/c"), reading("/b", "/c"))
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
         ("network:nat", "--set network:nat has no value; give KEY=VALUE"),
-        ("network:zones=[a", "--set network:zones=[a is no list"),
+        ("=one", "--set =one has no key; give KEY=VALUE"),
+        ("network:zones=[a", "--set network:zones=[a is no list; give one such as [eu-west-1a,eu-west-1b]"),
         ("network:nats=one", "network:nats is one, but no such key is read; give network:nat"),
         ("network:zones=[eu-west-1a]", "network:zones has 1, too few"),
     ],
-    ids=["no value", "no list", "no such key", "too few"],
+    ids=["no value", "no key", "no list", "no such key", "too few"],
 )
 def test_a_setting_that_cannot_be_is_bad_input(capsys: pytest.CaptureFixture[str], setting: str, said: str):
     assert main(["dev", "--set", setting]) == 2

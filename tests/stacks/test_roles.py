@@ -94,6 +94,30 @@ def test_a_deployment_stays_in_its_region_and_with_what_has_its_stacks_tag():
     assert not may(RIGHTS["deploy"], "iam:PutRolePolicy", "arn:aws:iam::1:role/somebody-elses", OWN)
 
 
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("eks:AssociateAccessPolicy", "arn:aws:eks:eu-west-1:1:access-entry/churn-prod/role/1/x/y"),
+        ("kms:PutKeyPolicy", "arn:aws:kms:eu-west-1:1:key/lake"),
+        ("rds:DeleteDBInstance", "arn:aws:rds:eu-west-1:1:db:database-1"),
+    ],
+)
+def test_a_deployment_changes_nothing_of_another_stack_of_the_account(action: str, resource: str):
+    assert may(RIGHTS["deploy"], action, resource, HERE | OWN)
+    assert not may(RIGHTS["deploy"], action, resource, HERE | {"aws:ResourceTag/stack": "prod"})
+
+
+def test_a_deployment_does_not_decide_who_reads_the_state():
+    key = "arn:aws:kms:eu-west-1:1:key/state"
+    assert not may(RIGHTS["deploy"], "kms:PutKeyPolicy", key, HERE | {"kms:ResourceAliases": "alias/churn-state"})
+
+
+# https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-s3-iam.html
+@pytest.mark.parametrize("action", ["ec2:CreateFlowLogs", "logs:CreateLogDelivery", "logs:DeleteLogDelivery"])
+def test_a_deployment_may_make_flow_logs_anew(action: str):
+    assert may(RIGHTS["deploy"], action, "*", HERE)
+
+
 @pytest.mark.parametrize(("policy", "given"), [("AmazonEKSWorkerNodePolicy", True), ("AdministratorAccess", False)])
 def test_of_awss_own_policies_roles_get_those_for_eks(policy: str, *, given: bool):
     named = {"iam:PolicyARN": f"arn:aws:iam::aws:policy/{policy}"}

@@ -8,9 +8,9 @@ from tests.stacks.conftest import Engine
 SUBNETS = ("subnet-a", "subnet-b")
 
 
-def build(engine: Engine, own: AwsConfig, connection: str) -> None:
+def build(engine: Engine, own: AwsConfig, connection: str, repository: str = "retention-team/churn") -> None:
     args = RunnerArgs(
-        config=msgspec.structs.replace(own.delivery, github_connection=connection),
+        config=msgspec.structs.replace(own.delivery, github_connection=connection, repository=repository),
         region="eu-west-1",
         account_id="1",
         vpc_id="vpc",
@@ -40,8 +40,17 @@ def test_a_job_of_the_repository_runs_in_the_private_subnets(engine: Engine, pro
         "securityGroupIds": ["${securityGroup/runner.id}"],
     }
     assert project["source"]["location"] == "https://github.com/retention-team/churn.git"
+    # An account has one credential of CodeBuild's own for GitHub; with it, one stack would take another's.
+    assert project["source"]["auth"] == {"type": "CODECONNECTIONS", "resource": "${connection/runner.arn}"}
+    assert not engine.resources("SourceCredential")
     [webhook] = engine.inputs("Webhook")
     assert webhook["filterGroups"] == [{"filters": [{"pattern": "WORKFLOW_JOB_QUEUED", "type": "EVENT"}]}]
+
+
+def test_a_repositorys_immutable_numbers_are_no_part_of_its_address(engine: Engine, prod_aws: AwsConfig):
+    build(engine, prod_aws, "confirmed", "retention-team@12/churn@34")
+    [project] = engine.inputs("Project")
+    assert project["source"]["location"] == "https://github.com/retention-team/churn.git"
 
 
 def test_the_runner_reaches_control_plane_and_endpoints_by_name_and_is_reached_by_nobody(engine: Engine, prod_aws: AwsConfig):

@@ -125,3 +125,9 @@ def test_unprotected_data_goes_with_the_stack(engine: Engine, dev_aws: AwsConfig
     build(engine, dev_aws)
     assert not any(each.protect or each.retain_on_delete for each in engine.plan.resources)
     assert all(each.inputs["forceDestroy"] for each in engine.resources("Bucket") if each.type.startswith("aws:"))
+
+
+def test_images_are_never_deleted_along_with_a_stack(engine: Engine, dev_aws: AwsConfig):
+    build(engine, dev_aws)
+    [repository] = engine.inputs("Repository")
+    assert repository["forceDelete"] is False
