@@ -91,8 +91,8 @@ class Storage(pulumi.ComponentResource):
             image_tag_mutability="IMMUTABLE",
             image_scanning_configuration={"scan_on_push": True},
             encryption_configurations=[{"encryption_type": "KMS", "kms_key": self.key_arns["images"]}],
-            # Another stack's release may name an image here, as prod's does that came by way of staging: whoever destroys the stack
-            # empties it first.
+            # Another stack's release may name an image here, as prod's does that came by way of staging: whoever destroys the
+            # stack empties it first.
             force_delete=False,
             tags=component_tags("storage", name),
             opts=keep(self, protected=config.protected),
