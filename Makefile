@@ -18,7 +18,7 @@ UP := var/up
 CODE := $(wildcard app/*.py training/*.py training/templates/* policies/*.py)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help up test check plan preview deploy pins mutants bench image lock docs clean
+.PHONY: help up test check plan preview deploy pins mutants bench soak image lock docs clean
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -61,6 +61,9 @@ bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public t
 	$(BIN)/python -m bench.quality
 	$(BIN)/python -m bench.serving
 	$(BIN)/python -m bench.plan
+
+soak: $(ENVIRONMENT) ## what the service survives, at full length; `make test` runs a tenth of it
+	SOAK=1 $(BIN)/pytest tests/survival
 
 image: ## build the app, training and mlflow images with docker, podman or buildah
 	.ci/image $(TAG)

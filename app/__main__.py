@@ -9,23 +9,23 @@ import socket
 import sys
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 # Read when numpy loads: its linear algebra is not used, and would keep memory for a thread per core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import uvicorn
 from prometheus_client import start_http_server
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.main import DRAIN_SHARE, WAIT_SHARE, Process, create_app
 from app.metrics import registry
-from app.problems import ProblemError
+from app.protocol import Protocol
 from app.settings import Settings, SettingsError
-from app.web import problem_answer
 
 # Longer than the balancer's idle timeout of 60 s, or it sends requests into connections that close under it.
 KEEP_ALIVE_SECONDS = 75
+# Of uvicorn's ticks, of which there are ten in a second.
+TICKS_BETWEEN_LOOKS = 5
 BAD_INPUT = 2
 _PLAIN = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message", "taskName"}
 
@@ -37,19 +37,6 @@ class JsonLines(logging.Formatter):
         said = {name: value for name, value in vars(record).items() if name not in _PLAIN}
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         return json.dumps({"time": time, "level": record.levelname.lower(), "event": record.getMessage(), **said}, default=str)
-
-
-class Protocol(HttpToolsProtocol):
-    """HTTP as uvicorn speaks it, but for what is no HTTP: that is answered with a problem as well."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer and close the connection."""
-        del msg
-        _, headers, content = problem_answer(ProblemError(400, "This is not a request of HTTP/1.1; see its method and headers."))
-        headers = [*headers, (b"content-length", b"%d" % len(content)), (b"connection", b"close")]
-        head = b"".join(b"%s: %s\r\n" % header for header in headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + content)
-        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -67,6 +54,14 @@ class Server(uvicorn.Server):
             self._process.leave()
             asyncio.get_running_loop().call_later(self._process.settings.grace_seconds * WAIT_SHARE, self._stop)
         logging.getLogger("churn").info("stopping", extra={"signal": signal.Signals(sig).name})
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after slow connections now and then: a timer for each request would cost more than all of them together."""
+        if counter % TICKS_BETWEEN_LOOKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in tuple(self.server_state.connections):
+                cast(Protocol, connection).close_if_slow(now)
+        return await super().on_tick(counter)
 
     def _stop(self) -> None:
         self.should_exit = True

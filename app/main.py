@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -20,17 +21,23 @@ from app.metrics import Latency, Metrics
 from app.openapi import document
 from app.page import Page
 from app.problems import ProblemError, reader
+from app.protocol import Load
 from app.release import ReleaseError
 from app.service import Loaded, Service, load
 from app.settings import Settings
-from app.web import Endpoint, Headers, log_failure, problem_answer
+from app.web import RETRY_AFTER, Admit, Endpoint, Headers, Room, log_failure, problem_answer
 
 SERVICE_VERSION = "0.1.0"
 GETS = ("/v1/model", "/livez", "/readyz", "/openapi.json", "/")
 POSTS = ("/v1/predict", "/v1/predict/batch", "/v1/outcomes")
 UNMATCHED = "unmatched"
+# Batches that are worked on or wait for it: one of a thousand takes some ten milliseconds, and a few keep the thread busy.
+MAX_BATCHES = 4
+BATCH_SECONDS = 5.0
 # Of the seconds of grace: wait until nobody sends here any more, finish the requests, and the rest for the log.
 WAIT_SHARE, DRAIN_SHARE = 0.25, 0.5
+
+_T = TypeVar("_T")
 
 logger = logging.getLogger("churn")
 _encode = msgspec.json.Encoder().encode
@@ -42,6 +49,7 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics((*POSTS, *GETS, UNMATCHED))
+        self.load = Load()
         self.service: Service | None = None
         self.not_ready = "The release is being loaded; ask again in a moment."
         self.leaving = False
@@ -105,13 +113,16 @@ def create_app(settings: Settings) -> Starlette:
 
 def _routes(process: Process) -> dict[str, Endpoint]:
     page, openapi = Page(), _encode(document(SERVICE_VERSION))
+    batches = Room(MAX_BATCHES, lambda: process.metrics.refused.update(("batches",)))
     read_customer, read_batch, read_outcomes = reader(Customer), reader(Batch), reader(Outcomes)
 
     async def predict(body: bytes) -> bytes:
         return _encode(await process.ready().predict(read_customer(body)))
 
     async def predict_batch(body: bytes) -> bytes:
-        return _encode(Predictions(predictions=await process.ready().predict_batch(read_batch(body).customers)))
+        with batches:
+            predictions = await _in_time(process.ready().predict_batch(read_batch(body).customers))
+        return _encode(Predictions(predictions=predictions))
 
     async def record(body: bytes) -> bytes:
         service = process.ready()
@@ -141,14 +152,33 @@ def _routes(process: Process) -> dict[str, Endpoint]:
         zip((*POSTS, *GETS), (predict, predict_batch, record, model_in_use, live, ready, describe, index), strict=True)
     )
     html = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", page.policy.encode())]
-    return {path: _endpoint(process, path, answer, html if path == "/" else None) for path, answer in answers.items()}
+    admits: dict[str, Admit] = {"/v1/predict/batch": batches.check}
+    return {
+        path: _endpoint(process, path, answer, admits.get(path, _anybody), html if path == "/" else None)
+        for path, answer in answers.items()
+    }
 
 
-def _endpoint(process: Process, path: str, answer: Callable[[bytes], Awaitable[bytes]], headers: Headers | None) -> Endpoint:
+async def _in_time(answer: Awaitable[_T]) -> _T:
+    try:
+        return await asyncio.wait_for(answer, BATCH_SECONDS)
+    except TimeoutError:
+        detail = f"The batch was not scored within {BATCH_SECONDS:g} seconds; ask again."
+        raise ProblemError(503, detail, headers=RETRY_AFTER) from None
+
+
+def _anybody(_: Headers) -> None:
+    pass
+
+
+def _endpoint(
+    process: Process, path: str, answer: Callable[[bytes], Awaitable[bytes]], admit: Admit, headers: Headers | None
+) -> Endpoint:
     return Endpoint(
         answer,
         process.metrics.routes[path],
         process.is_leaving,
+        admit,
         reads_json=path in POSTS,
         status=202 if path == "/v1/outcomes" else 200,
         headers=headers,

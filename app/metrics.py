@@ -19,6 +19,8 @@ from app.events import EventLog
 from app.release import Release, Variant
 
 LATENCY_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+# Why a request was not let in: too many of them, too many batches, not here in time.
+REASONS = ("busy", "batches", "slow")
 # Cutting nineteen columns into bins costs as much for one row as for hundreds, so rows wait until there are some.
 ROWS_TO_BIN = 1024
 _MOST_BINS = max(len(field.bins) for field in FEATURES)
@@ -94,6 +96,7 @@ class Metrics(Collector):
     def __init__(self, routes: Iterable[str]) -> None:
         self.routes = {route: Latency() for route in routes}
         self.predictions: Counter[tuple[str, str, str]] = Counter()
+        self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self.drift = Drift()
         self.live: Live | None = None
         self.ready = False
@@ -120,6 +123,8 @@ class Metrics(Collector):
             for status, count in seen.by_status.copy().items()
         )
         yield _counter("churn_requests", "Requests answered.", ("route", "status"), counts)
+        refused = (((reason,), count) for reason, count in self.refused.copy().items())
+        yield _counter("churn_refused", "Requests and connections that were not let in.", ("reason",), refused)
         seconds = HistogramMetricFamily("churn_request_seconds", "Time from a request's start to its answer.", labels=("route",))
         for route, seen in self.routes.items():
             seconds.add_metric((route,), seen.cumulated(), seen.sum_seconds)

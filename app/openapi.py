@@ -10,8 +10,10 @@ from app.contract import CONTRACT_DIGEST, FIELDS, Customer
 
 Json = dict[str, Any]
 _TYPES = (Customer, Prediction, Batch, Predictions, Outcomes, Accepted, ModelInUse, State, Problem)
-_NOT_READY = (503,)
-_BODY_PROBLEMS = (400, 413, 415, 422, *_NOT_READY)
+# Any request may come too slowly, and all but the probe of life may find no room.
+_SLOW, _UNAVAILABLE = 408, 503
+_GET_PROBLEMS = (_SLOW, _UNAVAILABLE)
+_BODY_PROBLEMS = (400, 413, 415, 422, *_GET_PROBLEMS)
 
 
 def document(version: str) -> Json:
@@ -23,11 +25,16 @@ def document(version: str) -> Json:
         "/v1/predict": _post("Score a customer", Customer, 200, Prediction),
         "/v1/predict/batch": _post("Score customers; a bad one is named and none is scored", Batch, 200, Predictions),
         "/v1/outcomes": _post("Report what became of customers", Outcomes, 202, Accepted),
-        "/v1/model": _get("The release in use, its evidence and cards", ModelInUse, _NOT_READY),
-        "/livez": _get("Whether the process lives", State),
-        "/readyz": _get("Whether the process takes predictions", State, _NOT_READY),
-        "/openapi.json": {"get": {"summary": "This document", "responses": {"200": _answer(200, {"type": "object"})}}},
-        "/": {"get": {"summary": "A page that asks for one prediction", "responses": {"200": text}}},
+        "/v1/model": _get("The release in use, its evidence and cards", ModelInUse),
+        "/livez": _get("Whether the process lives", State, (_SLOW,)),
+        "/readyz": _get("Whether the process takes predictions", State),
+        "/openapi.json": {
+            "get": {
+                "summary": "This document",
+                "responses": {"200": _answer(200, {"type": "object"}), **_problems(_GET_PROBLEMS)},
+            }
+        },
+        "/": {"get": {"summary": "A page that asks for one prediction", "responses": {"200": text, **_problems(_GET_PROBLEMS)}}},
     }
     info = {"title": "Churn", "version": version, "description": f"Contract {CONTRACT_DIGEST}."}
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": components}}
@@ -44,13 +51,20 @@ def _post(summary: str, body: type, status: int, answer: type) -> Json:
     }
 
 
-def _get(summary: str, answer: type, problems: tuple[int, ...] = ()) -> Json:
+def _get(summary: str, answer: type, problems: tuple[int, ...] = _GET_PROBLEMS) -> Json:
     return {"get": {"summary": summary, "responses": _answers(200, answer, problems)}}
 
 
 def _answers(status: int, answer: type, problems: tuple[int, ...]) -> Json:
-    answers = {str(each): _answer(each, _reference(Problem), "application/problem+json") for each in problems}
-    return {str(status): _answer(status, _reference(answer)), **answers}
+    return {str(status): _answer(status, _reference(answer)), **_problems(problems)}
+
+
+def _problems(statuses: tuple[int, ...]) -> Json:
+    problems = {str(each): _answer(each, _reference(Problem), "application/problem+json") for each in statuses}
+    if "503" in problems:
+        about = {"description": "Seconds until it is worth asking again.", "schema": {"type": "integer"}}
+        problems["503"]["headers"] = {"Retry-After": about}
+    return problems
 
 
 def _answer(status: int, schema: Json, media_type: str = "application/json") -> Json:

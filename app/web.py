@@ -15,14 +15,18 @@ JSON = b"application/json"
 # nginx's number for it; it reaches the metrics only.
 CLIENT_WENT_AWAY = 499
 
+RETRY_AFTER = {"Retry-After": "1"}
+
 Headers = list[tuple[bytes, bytes]]
+Admit = Callable[[Headers], None]
 logger = logging.getLogger("churn.web")
 
 
 class Endpoint:
     """An ASGI application that answers what `answer` returns of the body; without `reads_json` the body is left alone.
 
-    `leaving` tells that the process is about to stop, so that clients keep no connection to it.
+    `admit` raises ProblemError for a request that is refused unread. `leaving` tells that the process is about to stop, so that
+    clients keep no connection to it.
     """
 
     def __init__(
@@ -30,6 +34,7 @@ class Endpoint:
         answer: Callable[[bytes], Awaitable[bytes]],
         seen: Latency,
         leaving: Callable[[], bool],
+        admit: Admit,
         *,
         reads_json: bool,
         status: int = 200,
@@ -38,6 +43,7 @@ class Endpoint:
         self._answer = answer
         self._observe = seen.observe
         self._leaving = leaving
+        self._admit = admit
         self._reads_json = reads_json
         self._status = status
         self._headers = headers or [(b"content-type", JSON)]
@@ -46,6 +52,7 @@ class Endpoint:
         started = perf_counter()
         status, headers = self._status, self._headers
         try:
+            self._admit(scope["headers"])
             content = await self._answer(await _json_body(scope, receive) if self._reads_json else b"")
         except ProblemError as problem:
             status, headers, content = problem_answer(problem)
@@ -61,6 +68,26 @@ class Endpoint:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
         self._observe(status, perf_counter() - started)
+
+
+class Room:
+    """Room for so many at once: entered with `with`, looked at with `check`, which raises ProblemError 503 when there is none."""
+
+    def __init__(self, places: int, refused: Callable[[], None]) -> None:
+        self._free = places
+        self._refused = refused
+
+    def check(self, _: Headers | None = None) -> None:
+        if not self._free:
+            self._refused()
+            raise ProblemError(503, "Too much is being worked on; ask again in a second.", headers=RETRY_AFTER)
+
+    def __enter__(self) -> None:
+        self.check()
+        self._free -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._free += 1
 
 
 def problem_answer(problem: ProblemError) -> tuple[int, Headers, bytes]:

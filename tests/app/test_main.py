@@ -1,5 +1,6 @@
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from schemathesis.core.result import Ok
 
 from app.contract import CONTRACT_DIGEST, FIELDS, Customer
 from app.decide import decide, expected_value_usd
-from app.main import Process, create_app
+from app.main import MAX_BATCHES, Process, create_app
 from app.release import BusinessCase
 from app.service import Service
 from app.split import assign
@@ -84,6 +85,20 @@ def test_one_bad_row_keeps_a_batch_from_being_scored(http: Client, place: Place)
     http.post("/v1/predict", json={**ASKED, "customer_id": "only"})
     wait_for(place.events, "an event")
     assert [event["customer"]["customer_id"] for event in place.events()] == ["only"]
+
+
+def test_a_batch_that_takes_too_long_is_given_up_and_makes_room(http: Client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("app.main.BATCH_SECONDS", 0.05)
+    blocked = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(Service, "_score", lambda *_: blocked.wait(10))
+        for _ in range(2 * MAX_BATCHES):
+            answer = http.post("/v1/predict/batch", json={"customers": [ASKED]})
+            assert "not scored within 0.05 seconds" in is_problem(answer, 503)["detail"]
+            assert answer.headers["retry-after"] == "1"
+        blocked.set()
+    monkeypatch.setattr("app.main.BATCH_SECONDS", 5.0)
+    assert http.post("/v1/predict/batch", json={"customers": [ASKED]}).status_code == 200
 
 
 def test_outcomes_are_taken_into_the_same_log(http: Client, place: Place):
