@@ -81,7 +81,10 @@ def main() -> int:
         return _refuse(
             f"CHURN_HOST is {settings.host}, CHURN_PORT is {settings.port}: {exc}; give an address here and a free port"
         )
-    app = create_app(settings)
+    try:
+        app = create_app(settings)
+    except SettingsError as exc:
+        return _refuse(str(exc))
     process: Process = app.state.process
     try:
         metrics_server, _ = start_http_server(settings.metrics_port, settings.host, registry(process.metrics))

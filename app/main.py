@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.access import ROLES, Access, read_access
 from app.api import Accepted, Batch, Outcomes, Predictions, State
 from app.bundle import BundleError
 from app.contract import Customer
@@ -97,9 +99,9 @@ class Process:
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The service of one release. `app.state.process` is what it is at the moment."""
+    """The service of one release. `app.state.process` is what it is at the moment. Raises SettingsError for a bad token file."""
     process = Process(settings)
-    routes = _routes(process)
+    routes = _routes(process, read_access(settings.tokens) if settings.tokens else None)
     app = Starlette(
         routes=[Route(path, endpoint, methods=["POST" if path in POSTS else "GET"]) for path, endpoint in routes.items()],
         exception_handlers={HTTPException: _no_such_route(process.metrics.routes[UNMATCHED])},
@@ -111,8 +113,8 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
-def _routes(process: Process) -> dict[str, Endpoint]:
-    page, openapi = Page(), _encode(document(SERVICE_VERSION))
+def _routes(process: Process, access: Access | None) -> dict[str, Endpoint]:
+    page, openapi = Page(), _encode(document(SERVICE_VERSION, guarded=access is not None))
     batches = Room(MAX_BATCHES, lambda: process.metrics.refused.update(("batches",)))
     read_customer, read_batch, read_outcomes = reader(Customer), reader(Batch), reader(Outcomes)
 
@@ -152,11 +154,26 @@ def _routes(process: Process) -> dict[str, Endpoint]:
         zip((*POSTS, *GETS), (predict, predict_batch, record, model_in_use, live, ready, describe, index), strict=True)
     )
     html = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", page.policy.encode())]
-    admits: dict[str, Admit] = {"/v1/predict/batch": batches.check}
     return {
-        path: _endpoint(process, path, answer, admits.get(path, _anybody), html if path == "/" else None)
+        path: _endpoint(process, path, answer, _admit(access, path, batches), html if path == "/" else None)
         for path, answer in answers.items()
     }
+
+
+def _admit(access: Access | None, path: str, batches: Room) -> Admit:
+    """What is asked before a body is read: who it is, and whether there is room."""
+    role, room = ROLES.get(path), batches.check if path == "/v1/predict/batch" else None
+    if access is None or role is None:
+        return room or _anybody
+    known = partial(access.check, role)
+    if room is None:
+        return known
+
+    def admit(headers: Headers) -> None:
+        known(headers)
+        room(headers)
+
+    return admit
 
 
 async def _in_time(answer: Awaitable[_T]) -> _T:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from app.access import ROLES
 from app.api import Accepted, Batch, ModelInUse, Outcomes, Prediction, Predictions, Problem, State
 from app.contract import CONTRACT_DIGEST, FIELDS, Customer
 
@@ -16,8 +17,8 @@ _GET_PROBLEMS = (_SLOW, _UNAVAILABLE)
 _BODY_PROBLEMS = (400, 413, 415, 422, *_GET_PROBLEMS)
 
 
-def document(version: str) -> Json:
-    """The document of this code; `version` is that of the service, not of a model."""
+def document(version: str, *, guarded: bool) -> Json:
+    """The document of this code, `guarded` by tokens or open; `version` is that of the service, not of a model."""
     _, components = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
     _add_units(components["Customer"])
     text = {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "The page."}
@@ -37,7 +38,21 @@ def document(version: str) -> Json:
         "/": {"get": {"summary": "A page that asks for one prediction", "responses": {"200": text, **_problems(_GET_PROBLEMS)}}},
     }
     info = {"title": "Churn", "version": version, "description": f"Contract {CONTRACT_DIGEST}."}
-    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": components}}
+    described: Json = {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": components}}
+    if guarded:
+        _add_access(described)
+    return described
+
+
+def _add_access(described: Json) -> None:
+    about = "One of a role; each route names the role that it needs."
+    described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "description": about}}
+    for path, role in ROLES.items():
+        for operation in described["paths"][path].values():
+            operation["security"] = [{"token": [role]}]
+            operation["responses"] |= _problems((401, 403))
+            challenge = {"description": "How to prove who asks.", "schema": {"type": "string"}}
+            operation["responses"]["401"]["headers"] = {"WWW-Authenticate": challenge}
 
 
 def _post(summary: str, body: type, status: int, answer: type) -> Json:

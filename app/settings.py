@@ -58,6 +58,10 @@ class Settings:
     release: Path = field(metadata=_told(_path, "the path of a release file, such as /etc/churn/release.json"))
     bundles: str = field(metadata=_told(_store, _STORE.format("bundles")))
     events: str = field(metadata=_told(_store, _STORE.format("events")))
+    # Without it everybody may ask everything: for a laptop.
+    tokens: Path | None = field(
+        default=None, metadata=_told(_path, "the path of a file of token hashes, such as /etc/churn/tokens.json")
+    )
     # Loopback unless told otherwise: a pod listens on 0.0.0.0, a laptop should not.
     host: str = field(default="127.0.0.1", metadata=_told(_host, "an address to listen on, such as 0.0.0.0"))
     port: int = field(default=8080, metadata=_told(_port, "a port from 0 to 65535, such as 8080"))
@@ -86,7 +90,8 @@ class Settings:
 
     def environment(self) -> dict[str, str]:
         """The variables from which `load` makes these settings again."""
-        return {_variable(declared.name): str(getattr(self, declared.name)) for declared in fields(self)}
+        told = {_variable(declared.name): getattr(self, declared.name) for declared in fields(self)}
+        return {name: str(value) for name, value in told.items() if value is not None}
 
 
 def _variable(name: str) -> str:

@@ -35,7 +35,7 @@ READ = Reader(PAGE.render(RELEASE, ""))
 
 @pytest.mark.parametrize("field", FIELDS, ids=[field.name for field in FIELDS])
 def test_a_field_of_the_contract_is_asked_for_as_declared(field: Field):
-    [control] = [each for each in READ.all(*CONTROLS) if each["name"] == field.name]
+    [control] = [each for each in READ.all(*CONTROLS) if each.get("name") == field.name]
     assert control["data-kind"] == field.kind
     assert ("required" in control) == field.required
     assert field.name in [label.get("for") for label in READ.all("label")]
@@ -51,7 +51,7 @@ def test_a_field_of_the_contract_is_asked_for_as_declared(field: Field):
 
 
 def test_nothing_but_the_contract_is_asked_for():
-    assert [control["name"] for control in READ.all(*CONTROLS)] == [field.name for field in FIELDS]
+    assert [control["name"] for control in READ.all(*CONTROLS) if "name" in control] == [field.name for field in FIELDS]
 
 
 def test_the_page_loads_nothing_from_elsewhere():

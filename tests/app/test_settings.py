@@ -15,6 +15,7 @@ SETTINGS = st.builds(
     release=WORDS.map(lambda word: Path("/etc") / word),
     bundles=STORES,
     events=STORES,
+    tokens=st.none() | WORDS.map(lambda word: Path("/etc") / word),
     host=WORDS,
     port=st.integers(0, 65_535),
     metrics_port=st.integers(0, 65_535),

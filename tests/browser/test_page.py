@@ -1,7 +1,9 @@
 """The page as a person uses it: a real Chromium against the real process."""
 
+import json
 import shutil
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,22 @@ def test_a_value_out_of_range_is_named_beside_its_field_and_gets_the_focus(page:
 
 def test_the_page_fits_a_phone(page: Page):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_where_tokens_are_needed_the_page_asks_for_one(tmp_path: Path):
+    place = Place(tmp_path)
+    place.write_release(variant(place.add_bundle()))
+    (tmp_path / "tokens.json").write_text(json.dumps({"predict": [sha256(b"churn_mine").hexdigest()]}))
+    with serving(place.settings(tokens=tmp_path / "tokens.json"), tmp_path / "log") as server, sync_playwright() as driver:
+        server.said("ready")
+        browser = driver.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=False, args=ARGUMENTS)
+        page = browser.new_page()
+        page.goto(server.url)
+        expect(page.get_by_label("Access token")).to_be_hidden()
+        fill_required(page)
+        page.get_by_role("button", name="Predict").click()
+        expect(page.get_by_label("Access token")).to_be_focused()
+        page.get_by_label("Access token").fill("churn_mine")
+        page.get_by_role("button", name="Predict").click()
+        expect(page.get_by_role("status")).to_contain_text("is the probability that this customer leaves")
+        browser.close()
