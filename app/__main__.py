@@ -16,6 +16,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import uvicorn
 from prometheus_client import start_http_server
+from starlette.applications import Starlette
+from uvicorn.server import HANDLED_SIGNALS
 
 from app.main import DRAIN_SHARE, WAIT_SHARE, Process, create_app
 from app.metrics import registry
@@ -48,8 +50,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 # uvicorn's signature
         """Take the signal instead of uvicorn, which would drop idle connections at once and die of the signal in the end."""
-        if sig == signal.SIGINT or self._process.leaving:
-            self.should_exit = True  # somebody at a keyboard waits, or was told to twice
+        if sig == signal.SIGINT or self._process.leaving or not self.started:
+            self._process.leave()
+            self.should_exit = True  # somebody at a keyboard waits, or was told to twice, or nobody has been served yet
         else:
             self._process.leave()
             asyncio.get_running_loop().call_later(self._process.settings.grace_seconds * WAIT_SHARE, self._stop)
@@ -90,9 +93,18 @@ def main() -> int:
         metrics_server, _ = start_http_server(settings.metrics_port, settings.host, registry(process.metrics))
     except OSError as exc:
         return _refuse(f"CHURN_METRICS_PORT is {settings.metrics_port}: {exc}; give a free port")
+    server = Server(_config(app, settings), process)
+    # Before anybody is told that it listens, and so may end it; uvicorn takes signals only once its loop runs.
+    for number in HANDLED_SIGNALS:
+        signal.signal(number, server.handle_exit)
     ports: dict[str, Any] = {"port": listener.getsockname()[1], "metrics_port": metrics_server.server_port}
     logging.getLogger("churn").info("listening", extra={"host": settings.host, **ports})
-    config = uvicorn.Config(
+    server.run(sockets=[listener])
+    return 0
+
+
+def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         http=Protocol,
         loop="uvloop",
@@ -104,8 +116,6 @@ def main() -> int:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds * DRAIN_SHARE)),
     )
-    Server(config, process).run(sockets=[listener])
-    return 0
 
 
 def _handler() -> logging.Handler:

@@ -2,11 +2,14 @@
 
 import hashlib
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -21,15 +24,23 @@ FILES = ("card.md", "golden.json", "model.onnx", "reference.json")
 MODEL_INPUT = "customers"
 MODEL_OUTPUT = "churn_probability"
 MAX_FILE_BYTES = 256 * 2**20
+RETRIES: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 # Where the bins of the predicted probability are cut, and what `Reference.churn_probability` calls them.
 SCORE_BIN_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SCORE_BINS = tuple(f"{low:g} to {high:g}" for low, high in pairwise((0.0, *SCORE_BIN_EDGES, 1.0)))
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
 
 _T = TypeVar("_T")
 
 
 class BundleError(ValueError):
     """A bundle that cannot be fetched, is not whole, or was made for another contract."""
+
+
+class StoreError(BundleError):
+    """A store that could not be asked; later it may answer."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -89,6 +100,25 @@ def sha256(content: bytes) -> str:
 
 def fetch_bundle(store_url: str, digest: str) -> Bundle:
     """The bundle `<store_url>/<digest>/`. Raises BundleError naming the file, what was found and what is expected."""
+    return open_bundle(*_fetch(store_url, digest))
+
+
+def kept_bundle(store_url: str, digest: str) -> Bundle:
+    """The same, from this machine if an earlier process left it here whole: a store that is down then delays nobody."""
+    kept = Path(tempfile.gettempdir()) / "churn-bundles"
+    if store_url.startswith("file://"):
+        return fetch_bundle(store_url, digest)
+    with suppress(BundleError):  # not here, or not what it was: every byte is checked, wherever it comes from
+        return fetch_bundle(kept.as_uri(), digest)
+    content, _, place = _fetch(store_url, digest)
+    bundle = open_bundle(content, digest, place)
+    with suppress(OSError):  # no room here: then the next process asks the store again
+        _keep(content, kept / digest)
+    return bundle
+
+
+def _fetch(store_url: str, digest: str) -> tuple[dict[str, bytes], str, str]:
+    """The files as they are there, the digest and the place."""
     if not re.fullmatch("[0-9a-f]{64}", digest):
         raise BundleError(f"the bundle is {digest!a}; give its whole digest, 64 hex digits")
     place = f"{store_url.rstrip('/')}/{digest}"
@@ -96,17 +126,29 @@ def fetch_bundle(store_url: str, digest: str) -> Bundle:
         store = _store(place)
         sizes = {item["path"]: item["size"] for batch in store.list() for item in batch}  # pyright: ignore[reportUnknownMemberType]  # its stub names arro3, which core does not carry
         _check_files(place, sizes)
-        content = {name: bytes(store.get(name).bytes()) for name in sizes}
+        return {name: bytes(store.get(name).bytes()) for name in sizes}, digest, place
     except (BaseError, OSError) as exc:
-        raise BundleError(f"{place} cannot be fetched: {_first_line(exc)}") from exc
-    return open_bundle(content, digest, place)
+        raise StoreError(f"{place} cannot be fetched: {_first_line(exc)}") from exc
+
+
+def _keep(content: Mapping[str, bytes], folder: Path) -> None:
+    """Write the files beside `folder` and move them there whole, over what may be there and is broken."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        for name, each in content.items():
+            (Path(made) / "new" / name).parent.mkdir(exist_ok=True)
+            (Path(made) / "new" / name).write_bytes(each)
+        if folder.exists():
+            folder.rename(Path(made) / "old")
+        (Path(made) / "new").rename(folder)
 
 
 def _store(place: str) -> ObjectStore:
     if place.startswith("file://") and not Path(unquote(urlsplit(place).path)).is_dir():
         raise BundleError(f"{place} is not there; name a bundle that is in this store, or copy it there")
     try:
-        return from_url(place)
+        # Its own limit is three minutes, for which nobody would be told why the process is not ready.
+        return from_url(place, retry_config=RETRIES)
     except (ValueError, GenericError) as exc:
         reason = _first_line(exc)
         raise BundleError(f"{place} is no place of a store: {reason}; give a URL such as file:///srv/bundles") from exc

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from app.access import ROLES, Access, read_access
 from app.api import Accepted, Batch, Outcomes, Predictions, State
-from app.bundle import BundleError
+from app.bundle import BundleError, StoreError
 from app.contract import Customer
 from app.events import EventLog
 from app.metrics import Latency, Metrics
@@ -36,6 +36,7 @@ UNMATCHED = "unmatched"
 # Batches that are worked on or wait for it: one of a thousand takes some ten milliseconds, and a few keep the thread busy.
 MAX_BATCHES = 4
 BATCH_SECONDS = 5.0
+STORE_AGAIN_SECONDS = 5.0
 # Of the seconds of grace: wait until nobody sends here any more, finish the requests, and the rest for the log.
 WAIT_SHARE, DRAIN_SHARE = 0.25, 0.5
 
@@ -85,7 +86,7 @@ class Process:
 
     async def _load(self) -> None:
         try:
-            loaded: Loaded = await asyncio.to_thread(load, self.settings)
+            loaded = await self._loaded()
             self.service = Service(loaded, EventLog(self.settings.events), self.metrics)
         except (ReleaseError, BundleError) as exc:
             self.not_ready = str(exc)
@@ -96,6 +97,17 @@ class Process:
         else:
             self.metrics.ready = not self.leaving
             logger.info("ready", extra={"release": loaded.release.digest, "stack": loaded.release.stack})
+
+    async def _loaded(self) -> Loaded:
+        """What the settings name, however long its store is down: a restart would not bring it back any sooner."""
+        while True:
+            try:
+                return await asyncio.to_thread(load, self.settings)
+            except StoreError as exc:
+                if self.not_ready != str(exc):
+                    self.not_ready = str(exc)
+                    logger.error("not_ready", extra={"reason": str(exc)})
+                await asyncio.sleep(STORE_AGAIN_SECONDS)
 
 
 def create_app(settings: Settings) -> Starlette:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from app.api import Accepted, Card, ModelInUse, Outcome, Prediction
-from app.bundle import SCORE_BINS, Bundle, BundleError, Shares, fetch_bundle
+from app.bundle import SCORE_BINS, Bundle, BundleError, Shares, kept_bundle
 from app.contract import CONTRACT_DIGEST, FEATURES, Customer, matrix
 from app.decide import decide, expected_value_usd
 from app.events import EventLog, OutcomeEvent, PredictionEvent
@@ -43,7 +43,7 @@ def load(settings: Settings) -> Loaded:
         raise ReleaseError(f"{settings.release} has no variant with weight; the weights of champion and challenger sum to 100")
     # The champion's reference measures drift, even while a challenger answers everybody.
     needed = [variant for variant in release.variants if variant.weight_percent or variant.role == "champion"]
-    bundles = {variant.bundle_digest: fetch_bundle(settings.bundles, variant.bundle_digest) for variant in needed}
+    bundles = {variant.bundle_digest: kept_bundle(settings.bundles, variant.bundle_digest) for variant in needed}
     for bundle in bundles.values():
         _check_reference(bundle)
     return Loaded(release, bundles, {digest: Model(bundle) for digest, bundle in bundles.items()})

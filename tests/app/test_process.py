@@ -77,6 +77,21 @@ def test_who_will_not_wait_need_not(place: Place, tmp_path: Path, signals: list[
         assert server.process.wait(10) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_who_says_that_it_listens_ends_in_order_from_then_on(place: Place, tmp_path: Path, number: signal.Signals):
+    # Stays for a while in the instant between its line and the start of the event loop.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import uvicorn.config\n"
+        "def load(self, late=uvicorn.config.Config.get_loop_factory):\n"
+        "    __import__('time').sleep(0.5)\n"
+        "    return late(self)\n"
+        "uvicorn.config.Config.get_loop_factory = load\n"
+    )
+    with serving(place.settings(), tmp_path / "log", PYTHONPATH=str(tmp_path)) as server:
+        assert server.stop(number) == 0
+        assert [line["event"] for line in server.log()][:2] == ["listening", "stopping"]
+
+
 def test_a_release_that_cannot_be_served_leaves_it_alive_with_one_line_saying_why(place: Place, tmp_path: Path):
     (place.root / "release.json").write_text("{}")
     with serving(place.settings(), tmp_path / "log") as server:
