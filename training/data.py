@@ -52,11 +52,11 @@ class Table:
 def load_table(location: str, limits: Limits | None = None) -> Table:
     """The table at a path or URL. Raises TableError: why it cannot be read, or every breach of the contract and of `limits`."""
     raw, manifest = read_raw(location)
-    names = _contract_names(location, raw.column_names)
+    names = contract_names(location, raw.column_names)
     frame, found = parse(raw, names)
     found += _breaches(frame, limits, {(case.column, case.row) for case in found})
     if found:
-        raise TableError(f"{location} breaks the contract ({len(found):,} times):\n{report(_as_in_file(found, raw, names))}")
+        raise TableError(f"{location} breaks the contract ({len(found):,} times):\n{report(as_in_file(found, raw, names))}")
     table = Table(typed(frame))
     if manifest is not None and (manifest.data_digest, manifest.rows) != (table.data_digest, len(frame)):
         raise TableError(f"{location} has other rows than its manifest says; ingest the table again")
@@ -100,7 +100,7 @@ def _column_values(column: "pd.Series[Any]") -> NDArray[np.float64]:
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _contract_names(location: str, header: list[str]) -> dict[str, str]:
+def contract_names(location: str, header: list[str]) -> dict[str, str]:
     """The contract's name of each column in the file, which is either in contract names or in the Telco file's."""
     from_telco = {field.telco: field.name for field in COLUMNS}
     ours = [name for name in header if name in from_telco.values() and name not in from_telco]
@@ -112,7 +112,7 @@ def _contract_names(location: str, header: list[str]) -> dict[str, str]:
     return {name: from_telco.get(name, name) if telco else name for name in header}
 
 
-def _as_in_file(found: list[Violation], raw: RawTable, names: dict[str, str]) -> list[Violation]:
+def as_in_file(found: list[Violation], raw: RawTable | None, names: dict[str, str]) -> list[Violation]:
     """The violations with the file's own column names and values."""
     in_file = {name: written for written, name in names.items()}
     if any(written != name for written, name in names.items()):

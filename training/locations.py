@@ -74,6 +74,48 @@ def write_bytes(location: str, content: bytes) -> None:
         raise TableError(f"{location} cannot be written: {_reason(exc)}") from exc
 
 
+def version_of(location: str) -> str:
+    """Text that is another one once the content at the location is. Raises TableError where there is none."""
+    path = local_path(location)
+    try:
+        if path is not None:
+            about = path.stat()
+            return f"{about.st_size} {about.st_mtime_ns}"
+        store, name = _remote(location)
+        head = store.head(name)
+        return f"{head['size']} {head['e_tag']} {head['last_modified']}"
+    except FileNotFoundError as exc:
+        raise TableError(f"{location} is not there; give the path or URL of a table") from exc
+    except (BaseError, OSError) as exc:
+        raise TableError(f"{location} cannot be read: {_reason(exc)}") from exc
+
+
+def fetch_file(url: str, path: Path) -> None:
+    """Copy what is at the URL to `path`, whole or not at all, a piece at a time."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        store, name = _remote(url)
+        with partial.open("wb") as file:
+            for piece in store.get(name):
+                file.write(piece)
+    except BaseError as exc:
+        raise TableError(f"{url} cannot be read: {_reason(exc)}") from exc
+    partial.replace(path)
+
+
+def put_file(location: str, path: Path) -> None:
+    """Put the file at the location, whole or not at all: a path on the same disk, to which it moves, or a URL."""
+    to = local_path(location)
+    try:
+        if to is not None:
+            path.replace(to)
+        else:
+            store, name = _remote(location)
+            store.put(name, path)
+    except (BaseError, OSError) as exc:
+        raise TableError(f"{location} cannot be written: {_reason(exc)}") from exc
+
+
 def download(url: str, digest: str, path: Path) -> int:
     """The number of bytes written to `path`. Raises TableError, writing nothing, unless their sha256 is `digest`."""
     try:

@@ -72,15 +72,19 @@ def _read_csv(location: str, content: bytes) -> RawTable:
         line = content.count(b"\n", 0, exc.start) + 1
         found = f"byte 0x{content[exc.start]:02x} at offset {exc.start:,} (line {line:,})"
         raise TableError(f"{location} is not UTF-8: {found}; save it as UTF-8") from exc
-    names = _header(location, content)
+    try:
+        return _csv.read_csv(io.BytesIO(content), **csv_options(location, content))
+    except _pa.ArrowException as exc:
+        raise TableError(f"{location} is not a CSV table: {_ragged_row(content) or exc}") from exc
+
+
+def csv_options(location: str, begin: bytes) -> dict[str, Any]:
+    """How pyarrow is to read a CSV file that begins so: every cell as text. Raises TableError for a header that is none."""
+    names = _header(location, begin)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise TableError(f"{location} has column {', '.join(twice)} more than once; give each column one name")
     convert = _csv.ConvertOptions(column_types=dict.fromkeys(names, _pa.string()), strings_can_be_null=False)
-    parse = _csv.ParseOptions(newlines_in_values=True)
-    try:
-        return _csv.read_csv(io.BytesIO(content), convert_options=convert, parse_options=parse)
-    except _pa.ArrowException as exc:
-        raise TableError(f"{location} is not a CSV table: {_ragged_row(content) or exc}") from exc
+    return {"convert_options": convert, "parse_options": _csv.ParseOptions(newlines_in_values=True)}
 
 
 def _header(location: str, content: bytes) -> list[str]:

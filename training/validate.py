@@ -21,7 +21,8 @@ LABEL = "churned"
 PRINTED_ROWS = 20
 MOVED = 0.2
 _DTYPES = {"integer": "float64", "number": "float64", "boolean": "boolean", "category": "str", "identifier": "str"}
-_SCHEMA_RULES = {"not_nullable": "present", "column_in_dataframe": "present", "column_in_schema": "a field of the contract"}
+PRESENT, KNOWN, WHOLE = "present", "a field of the contract", "a whole number"
+_SCHEMA_RULES = {"not_nullable": PRESENT, "column_in_dataframe": PRESENT, "column_in_schema": KNOWN}
 
 
 class Violation(NamedTuple):
@@ -63,7 +64,7 @@ def _column(field: Field) -> pa.Column:
     if field.categories:
         checks.append(_check.isin(field.categories, error=rule_of(field)))
     if field.kind == "integer":
-        checks.append(pa.Check(_is_whole, error="a whole number"))
+        checks.append(pa.Check(_is_whole, error=WHOLE))
     if field.kind in {"integer", "number"} and field.low is not None and field.high is not None:
         checks.append(_check.in_range(field.low, field.high, error=rule_of(field)))
     if field.kind == "identifier" and field.low is not None and field.high is not None:
@@ -132,16 +133,20 @@ def breached(frame: pd.DataFrame, limits: Limits) -> Iterator[Violation]:
             yield Violation(LABEL, None, f"{share:.2%} true", f"at least {limits.class_share:.2%} of rows of each class")
 
 
-def report(found: Sequence[Violation]) -> str:
-    """The violations for people, one a line, by column; each rule names its first rows and counts the rest."""
+def report(found: Sequence[Violation], unlisted: Mapping[tuple[str, str], int] | None = None) -> str:
+    """The violations for people, one a line, by column; each rule names its first rows and counts the rest.
+
+    `unlisted` counts, by column and rule, those that are not in `found`.
+    """
     order = {name: i for i, name in enumerate(dict.fromkeys(violation.column for violation in found))}
     ranked = sorted(found, key=lambda v: (order[v.column], v.rule if v.row is None else _family(v.rule), v.row or 0))
     lines: list[str] = []
     for (column, rule), group in groupby(ranked, key=lambda v: (v.column, _family(v.rule))):
         cases = list(group)
+        total = len(cases) + (unlisted or {}).get((column, rule), 0)
         lines += [_line(case) for case in cases[:PRINTED_ROWS]]
-        if (rest := len(cases) - PRINTED_ROWS) > 0:
-            lines.append(f"  {column}: {rest:,} more, {len(cases):,} in all, must be {rule}")
+        if (rest := total - PRINTED_ROWS) > 0:
+            lines.append(f"  {column}: {rest:,} more, {total:,} in all, must be {rule}")
     return "\n".join(lines)
 
 
