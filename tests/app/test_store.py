@@ -68,6 +68,7 @@ def process(place: Place, port: int) -> Iterator[ServerProcess]:
     settings = place.settings(bundles="s3://store/bundles")
     with serving(settings, place.root / "log", TMPDIR=str(place.root / "tmp"), **environ) as server:
         yield server
+        assert server.stop() == 0
 
 
 def kept(place: Place) -> list[Path]:

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 # `make soak` runs everything at full length.
-SHARE = 1.0 if os.environ.get("SOAK") else 0.1
+SOAK = bool(os.environ.get("SOAK"))
+SHARE = 1.0 if SOAK else 0.1
 
 
 @dataclass

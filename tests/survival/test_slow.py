@@ -37,6 +37,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
     with serving(place.settings(), tmp_path / "log") as started:
         started.said("ready")
         yield started
+        assert started.stop() == 0
 
 
 def dribble(port: int, people: list[tuple[bytes, bytes]]) -> list[tuple[float, bytes]]:
