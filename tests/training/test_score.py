@@ -184,6 +184,7 @@ def test_a_killed_run_leaves_the_old_result_and_the_next_one_continues_it(parts:
     whole = tmp_path / "whole.csv"
     with start(place, table, whole, *by(place)) as process:
         process.communicate(timeout=60)
+    assert len(results(whole)) == 600
     out.write_text("the result before")
     with start(place, table, out, *by(place)) as process:
 
