@@ -1,5 +1,6 @@
 """What a rule is: plain functions over declared resources, with what people need to know of it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -57,7 +58,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(ABC):
     """What every rule says of itself; `example` is a message of it, word for word."""
 
     id: str
@@ -68,9 +69,9 @@ class Rule:
     example: str
     settings: type[Settings] = Settings
 
+    @abstractmethod
     def findings(self, stack: Stack, settings: Any, facts: Facts) -> Iterator[Finding]:
         """Everything that breaks the rule."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

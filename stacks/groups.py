@@ -73,25 +73,27 @@ def let_in(
     name: str, source: pulumi.Input[str], target: pulumi.Input[str], port: int | None, opts: pulumi.ResourceOptions
 ) -> pulumi.Resource:
     """The target group takes connections of the source group on a port, or on any."""
-    return aws.vpc.SecurityGroupIngressRule(
-        name,
-        security_group_id=target,
-        referenced_security_group_id=source,
-        ip_protocol="-1" if port is None else "tcp",
-        from_port=port,
-        to_port=port,
-        tags=component_tags("network", name),
-        opts=opts,
-    )
+    return _open(aws.vpc.SecurityGroupIngressRule, name, target, source, port, opts)
 
 
 def _let_out(
     name: str, source: pulumi.Input[str], target: pulumi.Input[str], port: int | None, opts: pulumi.ResourceOptions
 ) -> pulumi.Resource:
-    return aws.vpc.SecurityGroupEgressRule(
+    return _open(aws.vpc.SecurityGroupEgressRule, name, source, target, port, opts)
+
+
+def _open(
+    kind: type[aws.vpc.SecurityGroupIngressRule | aws.vpc.SecurityGroupEgressRule],
+    name: str,
+    owner: pulumi.Input[str],
+    other: pulumi.Input[str],
+    port: int | None,
+    opts: pulumi.ResourceOptions,
+) -> pulumi.Resource:
+    return kind(
         name,
-        security_group_id=source,
-        referenced_security_group_id=target,
+        security_group_id=owner,
+        referenced_security_group_id=other,
         ip_protocol="-1" if port is None else "tcp",
         from_port=port,
         to_port=port,

@@ -1,5 +1,6 @@
 """`python -m app`, started and stopped for real."""
 
+import errno
 import http.client
 import json
 import os
@@ -7,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -50,6 +50,11 @@ def test_on_sigterm_it_is_not_ready_at_once_and_answers_until_nobody_asks(place:
     assert len(place.events()) == 2
 
 
+def is_refused(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+
 def test_a_request_that_is_under_way_is_finished(place: Place, tmp_path: Path):
     body = json.dumps(ASKED).encode()
     head = (
@@ -60,7 +65,7 @@ def test_a_request_that_is_under_way_is_finished(place: Place, tmp_path: Path):
         with socket.create_connection(("127.0.0.1", server.said("listening")["port"])) as connection:
             connection.sendall(head + body[:10])
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(2.5)  # past the wait: no new connection is taken any more
+            wait_for(lambda: is_refused(server.said("listening")["port"]), "the end of new connections")
             connection.sendall(body[10:])
             assert connection.recv(4096).startswith(b"HTTP/1.1 200")
         assert server.process.wait(10) == 0

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from policies import pack
-from policies.declared import Node, Resource, Stack, Unknown, UnreadableError, recorded, shown
+from policies.declared import Node, Resource, Unknown, UnreadableError, recorded, shown
 from policies.guide import page
 from policies.pack import RULES, facts_of
-from policies.rule import Facts, Finding, Rule
+from policies.rule import Facts, Finding
 from stacks.inference_pod import RELEASE_ANNOTATION
 from tests.policies.scenes import scene
 
@@ -119,10 +119,7 @@ def test_a_value_is_shown_on_one_short_line():
     assert shown(Unknown()) == "not known yet"
 
 
-def test_a_rule_alone_judges_nothing():
-    rule = Rule(id="x", why="y.", severity="low", frameworks=(), example="")
-    with pytest.raises(NotImplementedError):
-        rule.findings(Stack(()), None, Facts())
+def test_a_finding_about_no_single_resource_is_the_stacks():
     assert Finding(resource=None, message="").name == "stack"
 
 
