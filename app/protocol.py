@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.problems import ProblemError
-from app.web import RETRY_AFTER, problem_answer
+from app.web import RETRY_AFTER, Headers, problem_answer
 
 # A request that is not wholly here by then is none; looked at often enough to be closed within ten seconds.
 READ_SECONDS = 8.0
@@ -22,12 +24,49 @@ MAX_CONNECTIONS = 2000
 # Whoever decides about this process has to hear from it most of all when there is too much to do.
 PROBES = (b"/livez", b"/readyz")
 
+_CLOSE = (b"connection", b"close")
+
 
 class Load:
     """What the connections of a process have to do together."""
 
     def __init__(self) -> None:
         self.receiving = 0
+
+
+class _Sender:
+    """ASGI's `send` for answers in one piece: head and content leave in one system call.
+
+    uvicorn makes two, and the second costs as much as a fifth of a prediction.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle, flow: FlowControl) -> None:
+        self._cycle = cycle
+        self._flow = flow
+        self._head = b""
+
+    async def __call__(self, message: Mapping[str, Any]) -> None:
+        cycle = self._cycle
+        if message["type"] == "http.response.start":
+            headers: Headers = message["headers"]
+            if _CLOSE in headers:
+                cycle.keep_alive = False
+            elif not cycle.keep_alive:
+                headers = [*headers, _CLOSE]
+            self._head = _head(message["status"], headers)
+            return
+        if self._flow.write_paused and not cycle.disconnected:
+            await self._flow.drain()
+        if cycle.disconnected:
+            return
+        # What HEAD asks for is announced and not sent.
+        content = b"" if cycle.scope["method"] == "HEAD" else message["body"]
+        cycle.transport.write(b"".join((self._head, b"\r\n", content)))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
 
 
 class Protocol(HttpToolsProtocol):
@@ -72,6 +111,7 @@ class Protocol(HttpToolsProtocol):
         self._load.receiving += 1
         self._receives = True
         super().on_headers_complete()
+        self.cycle.send = _Sender(self.cycle, self.flow)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -127,15 +167,18 @@ class Protocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def _end_with(self, problem: ProblemError) -> None:
-        self.transport.write(_answer(problem, (b"connection", b"close")))
+        self.transport.write(_told(problem, _CLOSE))
         self.transport.close()
 
 
-def _answer(problem: ProblemError, *more: tuple[bytes, bytes]) -> bytes:
+def _head(status: int, headers: Headers) -> bytes:
+    return b"".join([STATUS_LINE[status], *[b"%s: %s\r\n" % header for header in headers]])
+
+
+def _told(problem: ProblemError, *more: tuple[bytes, bytes]) -> bytes:
     status, headers, content = problem_answer(problem)
-    lines = [b"%s: %s\r\n" % header for header in (*headers, (b"content-length", b"%d" % len(content)), *more)]
-    return b"".join([STATUS_LINE[status], *lines, b"\r\n", content])
+    return _head(status, [*headers, (b"content-length", b"%d" % len(content)), *more]) + b"\r\n" + content
 
 
-_BUSY = _answer(ProblemError(503, "There is too much to do at the moment; ask again in a second.", headers=RETRY_AFTER))
+_BUSY = _told(ProblemError(503, "There is too much to do at the moment; ask again in a second.", headers=RETRY_AFTER))
 _ANSWERED: Any = SimpleNamespace(response_complete=True, response_started=True, message_event=asyncio.Event())

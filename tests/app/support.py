@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.bundle import MODEL_INPUT, MODEL_OUTPUT, SCORE_BINS, Golden, Manifest, Reference, Shares, sha256
 from app.contract import CONTRACT_DIGEST, FEATURES, Customer, matrix
+from app.protocol import Protocol
 from app.release import BusinessCase, Evidence, Image, Release, Variant, encode_release, sealed
 from app.settings import Settings
 
@@ -231,9 +232,7 @@ def serving(settings: Settings, log: Path, **more: str) -> Iterator[ServerProces
 def served(app: Any) -> Iterator[str]:
     """The address of the application, served as `python -m app` does but by a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            app, http="httptools", loop="uvloop", lifespan="on", ws="none", log_config=None, server_header=False
-        )
+        config = uvicorn.Config(app, http=Protocol, loop="uvloop", lifespan="on", ws="none", log_config=None, server_header=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
