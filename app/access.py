@@ -82,6 +82,11 @@ def _digest(headers: _Headers) -> bytes:
     return b""
 
 
+def new_token() -> tuple[str, str]:
+    """A token that nobody can guess, and the hash to let it in by."""
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    return token, sha256(token.encode()).hexdigest()
+
+
 if __name__ == "__main__":
-    made = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    sys.stdout.write(f"token   {made}\nsha256  {sha256(made.encode()).hexdigest()}\n")
+    sys.stdout.write("token   {}\nsha256  {}\n".format(*new_token()))

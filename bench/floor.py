@@ -1,8 +1,9 @@
 """The floor: a Starlette application that reads the body and answers a constant, run exactly as `python -m app` is.
 
-`python bench/floor.py PORT LENGTH`. What it takes, no service on this stack can undercut.
+`python bench/floor.py PORT`, of FLOOR_BYTES letters. It pays for a web server and a framework, and for nothing else.
 """
 
+import os
 import sys
 
 import uvicorn
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-CONTENT = b"x" * int(sys.argv[2])
+CONTENT = b"x" * int(os.environ["FLOOR_BYTES"])
 
 
 async def answer(request: Request) -> Response:
@@ -21,15 +22,16 @@ async def answer(request: Request) -> Response:
 
 
 app = Starlette(routes=[Route("/v1/predict", answer, methods=["POST"])])
-uvicorn.run(
-    app,
-    host="127.0.0.1",
-    port=int(sys.argv[1]),
-    http="httptools",
-    loop="uvloop",
-    ws="none",
-    log_config=None,
-    access_log=False,
-    server_header=False,
-    timeout_keep_alive=75,
-)
+if __name__ == "__main__":
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+    )

@@ -21,9 +21,11 @@ class Load:
     p99_ms: float
 
 
-def request(path: str, body: bytes) -> bytes:
-    """The bytes of one POST."""
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+def request(path: str, body: bytes, more: str = "") -> bytes:
+    """The bytes of one POST; `more` is further lines of its head, each with its end."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{more}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 

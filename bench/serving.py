@@ -2,39 +2,44 @@
 
     python -m bench.serving [TABLE] [--seconds 5] [--rounds 3]
 
-Trains histogram gradient boosting on TABLE (the Telco table) and serves it three ways: by this service, with events and metrics
-on; by MLflow as the pipeline on a frame that a notebook would log; and by MLflow as the ONNX graph alone that `churn train`
-registers. Rounds are interleaved, so that a noisy neighbour meets all of them, and the median counts. Only ratios mean anything
-on shared cores. Writes bench/results/serving.json and serving.md.
+Trains histogram gradient boosting on TABLE (the Telco table) and serves it three ways: by this service, with tokens, events and
+metrics on; by MLflow as the pipeline on a frame that a notebook would log; and by MLflow as the ONNX graph alone that
+`churn train` registers. Then what each feature of the service costs, beside the service without any of them; and, where `wrk` is
+installed, whether it sees the same rates. Rounds are interleaved, so that a noisy neighbour meets all of them, and the median
+counts. Only ratios mean anything on shared cores, and those of processor time most. Writes bench/results/serving.json and .md.
 """
 
 import argparse
+import dataclasses
 import json
 import os
-import signal
-import socket
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
+import msgspec
 import onnx
 from mlflow.onnx import save_model  # pyright: ignore[reportUnknownVariableType]  # untyped keyword arguments
+from sklearn.pipeline import Pipeline
 
+from app.access import TokenHashes, new_token
 from app.bundle import MODEL_INPUT
 from app.contract import Customer, matrix
+from app.release import decode_release, encode_release, sealed
 from app.settings import Settings
 from bench import load
 from bench.frame_model import FrameModel
+from bench.servers import CUSTOMER, Server, app_server, ask, floor_server, free_port, mlflow_server
+from bench.without import FEATURES
+from training.bundle import contents, write_bundle
 from training.candidates import BOOSTING, fit
-from training.data import load_table
+from training.data import Table, load_table
 from training.home import REPOSITORY, Home
 from training.prepare import clean, split
 from training.promote import Request, promote
@@ -43,34 +48,16 @@ from training.train import Trained, train
 
 RESULTS = Path(__file__).with_name("results")
 CONNECTIONS = (1, 16, 64)
-CUSTOMER: dict[str, Any] = {
-    "tenure_months": 5,
-    "monthly_charges_usd": 70.35,
-    "contract": "month-to-month",
-    "payment_method": "electronic-check",
-}
-_ASK = load.request("/v1/predict", json.dumps(CUSTOMER).encode())
 STARTS = 5
-START_LIMIT_SECONDS = 120
 MLFLOW_FRAME, MLFLOW_ONNX = "mlflow (frame)", "mlflow (graph)"
 APP = "app"
 FLOOR = "floor"
-IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONOPTIMIZE": "2"}
+BARE, AUTH, SPLIT, ALL = "bare", "auth", "split 90 to 10", "all of them"
+# Connections, where features and clients are compared.
+MIDDLE = 16
 
-
-@dataclass
-class Server:
-    """A running server and what to send it."""
-
-    port: int
-    content: bytes
-    process: subprocess.Popen[bytes]
-    start_seconds: float
-
-    def resident_mb(self) -> float:
-        """Of the process and its workers, which share its group."""
-        pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-        return sum(_resident_mb(pid) for pid in pids if _group_of(pid) == self.process.pid)
+Found = dict[str, Any]
+Round = dict[tuple[str, int], dict[str, float]]
 
 
 def main() -> None:
@@ -81,18 +68,14 @@ def main() -> None:
         trained = train(load_table(str(told.table)), home, TrainingSettings(only=BOOSTING.name))
         digest = trained.training.bundle_digest
         promote(home, Request(stack="local", created_by="bench", reason="to be measured"))
-        settings = Settings(
-            release=home.release("local"),
-            bundles=home.bundles_url,
-            events=(home.var / "events").as_uri(),
-            port=_free_port(),
-            metrics_port=0,
-        )
+        alone, token = served_here(home)
         bodies = {
             MLFLOW_FRAME: (_frame_model(home, trained, told.table), {"dataframe_records": [CUSTOMER]}),
             MLFLOW_ONNX: (_onnx_model(home, digest), {"inputs": {MODEL_INPUT: matrix([Customer(**CUSTOMER)]).tolist()}}),
         }
-        found = measure(settings, bodies, told.seconds, told.rounds)
+        found = measure(alone, token, bodies, told.seconds, told.rounds)
+        divided = dataclasses.replace(alone, release=_divided(home, _second_bundle(home, trained, told.table)))
+        found["features"] = features(alone, divided, token, told.seconds, told.rounds)
     found |= {"bundle": digest, "algorithm": trained.training.chosen, "cores": os.cpu_count()}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "serving.json").write_text(json.dumps(found, indent=2) + "\n")
@@ -100,14 +83,61 @@ def main() -> None:
     sys.stdout.write(table(found))
 
 
+def served_here(home: Home) -> tuple[Settings, str]:
+    """How to serve what is live on local, and the token that it takes."""
+    token, digest = new_token()
+    tokens = home.var / "tokens.json"
+    tokens.write_bytes(msgspec.json.encode(TokenHashes(predict=[digest])))
+    return Settings(
+        release=home.release("local"),
+        bundles=home.bundles_url,
+        events=(home.var / "events").as_uri(),
+        tokens=tokens,
+        port=0,
+        metrics_port=0,
+    ), token
+
+
 def _frame_model(home: Home, trained: Trained, table: Path) -> str:
     """The same model as a data scientist would log it: a pipeline that takes a frame of the contract's fields."""
-    rows = split(clean(load_table(str(table)))[0], trained.training.settings.seed).train
-    own = next(one for one in trained.training.competitors if one.name == BOOSTING.name)
-    pipeline = fit(BOOSTING, own.params, rows.matrix, rows.churned, trained.training.settings.seed)
     path = home.var / "frame_model"
+    pipeline = _fitted(trained, _learnt(trained, table), trained.training.settings.seed)
     mlflow.pyfunc.save_model(str(path), python_model=FrameModel(pipeline), pip_requirements=[])
     return str(path)
+
+
+def _second_bundle(home: Home, trained: Trained, table: Path) -> str:
+    """The digest of a model of the same kind and size, fitted with another seed."""
+    rows, seed = _learnt(trained, table), trained.training.settings.seed + 1
+    files = contents(
+        _fitted(trained, rows, seed),
+        rows.matrix,
+        rows.matrix,
+        data_digest=rows.data_digest,
+        algorithm=BOOSTING.name,
+        seed=seed,
+        card="# Bench",
+    )
+    return write_bundle(files, home).digest
+
+
+def _divided(home: Home, bundle_digest: str) -> Path:
+    """A release that gives this bundle a tenth of what is asked; no gate lets a mere copy through, and none is asked."""
+    release = decode_release(home.release("local").read_bytes(), "local")
+    champion = msgspec.structs.replace(release.champion, weight_percent=90)
+    challenger = msgspec.structs.replace(champion, role="challenger", weight_percent=10, bundle_digest=bundle_digest)
+    file = home.var / "divided.json"
+    file.write_bytes(encode_release(sealed(msgspec.structs.replace(release, variants=(champion, challenger)))))
+    return file
+
+
+def _learnt(trained: Trained, table: Path) -> Table:
+    return split(clean(load_table(str(table)))[0], trained.training.settings.seed).train
+
+
+def _fitted(trained: Trained, rows: Table, seed: int) -> Pipeline:
+    own = next(one for one in trained.training.competitors if one.name == BOOSTING.name)
+    return fit(BOOSTING, own.params, rows.matrix, rows.churned, seed)
 
 
 def _onnx_model(home: Home, digest: str) -> str:
@@ -116,22 +146,23 @@ def _onnx_model(home: Home, digest: str) -> str:
     return str(path)
 
 
-def measure(settings: Settings, mlflow_models: dict[str, tuple[str, Any]], seconds: float, rounds: int) -> dict[str, Any]:
+def measure(settings: Settings, token: str, mlflow_models: dict[str, tuple[str, Any]], seconds: float, rounds: int) -> Found:
     """Requests a second by connections and server, starts and memory."""
     starts: dict[str, list[float]] = {APP: [], FLOOR: []}
     length = 0
     for _ in range(STARTS):
-        with app_server(settings) as server:
+        with _app(settings, token) as server:
             starts[APP].append(server.start_seconds)
             length = len(load.once(server.port, server.content).partition(b"\r\n\r\n")[2])
         with floor_server(length) as server:
             starts[FLOOR].append(server.start_seconds)
     with ExitStack() as stack:
-        servers = {APP: stack.enter_context(app_server(settings)), FLOOR: stack.enter_context(floor_server(length))}
+        servers = {APP: stack.enter_context(_app(settings, token)), FLOOR: stack.enter_context(floor_server(length))}
         for name, (model, body) in mlflow_models.items():
             servers[name] = stack.enter_context(mlflow_server(model, body))
         fresh = {name: server.resident_mb() for name, server in servers.items()}
-        runs = [_round(servers, seconds) for _ in range(rounds)]
+        runs = [one_round(servers, CONNECTIONS, seconds) for _ in range(rounds)]
+        agreement = _agreement({name: servers[name] for name in (APP, FLOOR)}, seconds, rounds) if shutil.which("wrk") else {}
         resident = {name: server.resident_mb() for name, server in servers.items()}
     return {
         "rounds": rounds,
@@ -140,123 +171,123 @@ def measure(settings: Settings, mlflow_models: dict[str, tuple[str, Any]], secon
         "start_seconds": {name: statistics.median(each) for name, each in starts.items()},
         "resident_mb_fresh": fresh,
         "resident_mb_after_load": resident,
-        "load": {name: {str(c): _median([each[name, c] for each in runs]) for c in CONNECTIONS} for name in servers},
+        "load": {name: {str(c): figures(runs, (name, c), (FLOOR, c)) for c in CONNECTIONS} for name in servers},
+        "wrk": agreement,
     }
 
 
-def table(found: dict[str, Any]) -> str:
+def features(alone: Settings, divided: Settings, token: str, seconds: float, rounds: int) -> Found:
+    """What each feature costs: the service without any of them, with each by itself, and with all."""
+    bare, bare_divided = (dataclasses.replace(each, tokens=None) for each in (alone, divided))
+    ways = {BARE: (bare, FEATURES), AUTH: (alone, FEATURES), SPLIT: (bare_divided, FEATURES)}
+    ways |= {feature: (bare, tuple(each for each in FEATURES if each != feature)) for feature in FEATURES}
+    ways[ALL] = (divided, ())
+    with ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(_app(settings, token, "bench.without", *out)) for name, (settings, out) in ways.items()
+        }
+        runs = [one_round(servers, (MIDDLE,), seconds) for _ in range(rounds)]
+    return {name: figures(runs, (name, MIDDLE), (BARE, MIDDLE)) for name in servers}
+
+
+def table(found: Found) -> str:
     """The figures as Markdown, ratios beside them."""
     names = list(found["load"])
     about = (
         f"{found['algorithm']} of bundle {found['bundle'][:12]}, {found['cores']} cores shared by server and client, median of"
     )
     lines = [f"{about} {found['rounds']} interleaved rounds of {found['seconds']:g} s. `make bench` writes this.", ""]
-    lines.append("| connections | " + " | ".join(f"{name}, req/s (p50 / p99 ms)" for name in names) + " | ")
-    lines[-1] += " | ".join(f"app / {name}" for name in names[1:]) + " |"
-    lines.append("|" + "---|" * (2 * len(names)))
+    lines.append("Tokens, events and metrics are on. Shares are medians of the rounds' own, rates beside them.")
+    lines += ["", "| connections | " + " | ".join(f"{name}, req/s (p50 / p99 ms)" for name in names) + " | "]
+    lines[-1] += (
+        " | ".join(f"app / {name}" for name in names[1:]) + " | app / floor by processor time | p99 over the floor's, ms |"
+    )
+    lines.append("|" + "---|" * (2 * len(names) + 2))
     for connections in map(str, CONNECTIONS):
-        rates = {name: found["load"][name][connections] for name in names}
-        cells = [f"{r['requests_per_second']:,.0f} ({r['median_ms']:.2f} / {r['p99_ms']:.2f})" for r in rates.values()]
-        ratios = [f"{rates[APP]['requests_per_second'] / rates[name]['requests_per_second']:.2f}" for name in names[1:]]
-        lines.append("| " + " | ".join([connections, *cells, *ratios]) + " |")
+        by_name = {name: found["load"][name][connections] for name in names}
+        app = by_name[APP]
+        cells = [
+            f"{each['requests_per_second']:,.0f} ({each['median_ms']:.2f} / {each['p99_ms']:.2f})" for each in by_name.values()
+        ]
+        shares = [f"{app['rate_share'] / by_name[name]['rate_share']:.2f}" for name in names[1:]]
+        more = [f"{app['processor_share']:.2f}", f"{app['p99_more_ms']:.2f}"]
+        lines.append("| " + " | ".join([connections, *cells, *shares, *more]) + " |")
     starts, fresh, loaded = found["start_seconds"], found["resident_mb_fresh"], found["resident_mb_after_load"]
     lines += ["", "| | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
     lines.append("| start to first answer, s | " + " | ".join(f"{starts[n]:.2f}" if n in starts else "" for n in names) + " |")
     lines.append("| resident, MiB, fresh | " + " | ".join(f"{fresh[name]:.0f}" for name in names) + " |")
     lines.append("| resident, MiB, after the load | " + " | ".join(f"{loaded[name]:.0f}" for name in names) + " |")
+    lines += ["", f"What each feature costs at {MIDDLE} connections, by itself and together:", ""]
+    lines += [
+        "| | req/s | processor time a request, us | of the bare rate | of the bare by processor time |",
+        "|---|---|---|---|---|",
+    ]
+    for name, each in found["features"].items():
+        shares = f"{each['rate_share']:.2f} | {each['processor_share']:.2f}"
+        lines.append(f"| {name} | {each['requests_per_second']:,.0f} | {each['processor_us']:.1f} | {shares} |")
+    if found["wrk"]:
+        rates = ", ".join(f"{name} {each['rate']:,.0f} ({each['share']:.2f} of ours)" for name, each in found["wrk"].items())
+        lines += ["", f"`wrk` with {MIDDLE} connections, in turns with the client used above, counts requests a second: {rates}."]
     return "\n".join([*lines, ""])
 
 
-def app_server(settings: Settings) -> AbstractContextManager[Server]:
-    """`python -m app` in the environment that the image gives it."""
-    environ = {**os.environ, **IMAGE_ENVIRONMENT, **settings.environment()}
-    return _served([sys.executable, "-m", "app"], settings.port, _ASK, environ)
+def _app(settings: Settings, token: str, *module: str) -> AbstractContextManager[Server]:
+    content = ask(token if settings.tokens else None)
+    return app_server(dataclasses.replace(settings, port=free_port()), content=content, module=module or ("app",))
 
 
-def floor_server(length: int) -> AbstractContextManager[Server]:
-    """A constant answer of that length."""
-    port = _free_port()
-    return _served([sys.executable, str(Path(__file__).with_name("floor.py")), str(port), str(length)], port, _ASK)
-
-
-def mlflow_server(model: str, body: Any) -> AbstractContextManager[Server]:
-    """MLflow's own server with one worker, asked for the same customer in the form that its model takes."""
-    port = _free_port()
-    content = load.request("/invocations", json.dumps(body).encode())
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        model,
-        "-p",
-        str(port),
-        "--env-manager",
-        "local",
-        "-w",
-        "1",
-    ]
-    # It starts uvicorn by name: the one beside this interpreter.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return _served(command, port, content, {**os.environ, "PATH": path})
-
-
-@contextmanager
-def _served(command: list[str], port: int, content: bytes, environ: dict[str, str] | None = None) -> Iterator[Server]:
-    """The server once it has answered; a group of its own, so that its workers end with it."""
-    started = time.perf_counter()
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 # our own commands
-        try:
-            while not _answers(port, content):
-                if process.poll() is not None or time.perf_counter() - started > START_LIMIT_SECONDS:
-                    log.seek(0)
-                    raise RuntimeError(f"{command} did not answer:\n{log.read().decode()[-3000:]}")
-                time.sleep(0.002)
-            yield Server(port, content, process, time.perf_counter() - started)
-        finally:
-            with suppress(ProcessLookupError):  # it ended by itself, and the log says why
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _answers(port: int, content: bytes) -> bool:
-    try:
-        return load.once(port, content).startswith(b"HTTP/1.1 200")
-    except OSError:
-        return False
-
-
-def _round(servers: dict[str, Server], seconds: float) -> dict[tuple[str, int], load.Load]:
+def one_round(servers: dict[str, Server], connections: tuple[int, ...], seconds: float) -> Round:
     """One run of each server at each number of connections, taking turns."""
+    return {(name, each): _run(server, each, seconds) for each in connections for name, server in servers.items()}
+
+
+def _run(server: Server, connections: int, seconds: float) -> dict[str, float]:
+    busy = server.busy_seconds()
+    ran = load.run(server.port, server.content, connections, seconds)
+    busy = server.busy_seconds() - busy
+    return {**dataclasses.asdict(ran), "processor_us": busy / (ran.requests_per_second * seconds) * 1e6}
+
+
+def figures(rounds: list[Round], own: tuple[str, int], base: tuple[str, int]) -> dict[str, float]:
+    """Medians of what was measured and, round by round, beside the base."""
+    pairs = [(each[own], each[base]) for each in rounds]
     return {
-        (name, connections): load.run(server.port, server.content, connections, seconds)
-        for connections in CONNECTIONS
-        for name, server in servers.items()
+        **{name: statistics.median(mine[name] for mine, _ in pairs) for name in pairs[0][0]},
+        "rate_share": statistics.median(mine["requests_per_second"] / its["requests_per_second"] for mine, its in pairs),
+        "processor_share": statistics.median(its["processor_us"] / mine["processor_us"] for mine, its in pairs),
+        "p99_more_ms": statistics.median(mine["p99_ms"] - its["p99_ms"] for mine, its in pairs),
     }
 
 
-def _median(runs: list[load.Load]) -> dict[str, float]:
-    return {name: statistics.median(getattr(run, name) for run in runs) for name in load.Load.__annotations__}
+def _agreement(servers: dict[str, Server], seconds: float, rounds: int) -> Found:
+    """What `wrk` counts of each server, as it is and as a share of what our own client counts in turns with it."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
+    for _ in range(rounds):
+        for name, server in servers.items():
+            own = load.run(server.port, server.content, MIDDLE, seconds).requests_per_second
+            found[name].append((_wrk(server, seconds), own))
+    return {
+        name: {"rate": statistics.median(w for w, _ in pairs), "share": statistics.median(w / own for w, own in pairs)}
+        for name, pairs in found.items()
+    }
 
 
-def _group_of(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return None  # ended while the others were looked at
-
-
-def _resident_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024 if "VmRSS:" in status else 0.0
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+def _wrk(server: Server, seconds: float) -> float:
+    head, _, body = server.content.decode().partition("\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if not line.startswith("content-length"))
+    script = [
+        f"wrk.method, wrk.body = 'POST', '{body}'",
+        *(f"wrk.headers['{name}'] = '{value}'" for name, value in headers.items()),
+    ]
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write("\n".join(script))
+        file.flush()
+        url = f"http://127.0.0.1:{server.port}{head.split()[1]}"
+        command = ["wrk", "-t1", f"-c{MIDDLE}", f"-d{max(1, round(seconds))}s", "-s", file.name, url]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 # our own
+    if "Non-2xx" in said:
+        raise RuntimeError(f"wrk was refused:\n{said}")
+    return float(said.split("Requests/sec:")[1].split()[0])
 
 
 def _arguments() -> argparse.Namespace:
