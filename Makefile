@@ -60,6 +60,8 @@ mutants: $(ENVIRONMENT) ## mutation testing of contract, release, decide, split 
 bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public table
 	$(BIN)/python -m bench.quality
 	$(BIN)/python -m bench.serving
+	$(BIN)/python -m bench.batch
+	$(BIN)/python -m bench.web_servers
 	$(BIN)/python -m bench.score
 	$(BIN)/python -m bench.plan
 

@@ -22,6 +22,8 @@ from app.split import assign
 # Rounded before anything is derived from it, so that a client can work out decision and money from the answer.
 PROBABILITY_DIGITS = 6
 MONEY_DIGITS = 6
+# Of a batch, before those who ask for one customer have their turn.
+ROWS_IN_A_TURN = 100
 
 
 class Loaded(NamedTuple):
@@ -77,10 +79,12 @@ class Service:
         digests = [variant.bundle_digest for _, variant in assigned]
         loop = asyncio.get_running_loop()
         probabilities = await loop.run_in_executor(self._batches, self._score, customers, digests)
-        return [
-            self._answered(customer, prediction_id, variant, probability)
-            for customer, (prediction_id, variant), probability in zip(customers, assigned, probabilities, strict=True)
-        ]
+        predictions: list[Prediction] = []
+        for customer, (prediction_id, variant), probability in zip(customers, assigned, probabilities, strict=True):
+            predictions.append(self._answered(customer, prediction_id, variant, probability))
+            if len(predictions) % ROWS_IN_A_TURN == 0:
+                await asyncio.sleep(0)
+        return predictions
 
     def record(self, outcomes: list[Outcome]) -> Accepted:
         """Put the outcomes into the log."""
