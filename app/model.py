@@ -17,7 +17,7 @@ class Model:
     """Scores matrices. Raises BundleError at once for a graph that cannot be loaded or misses a golden prediction."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._session = _session(bundle)
+        self._session = _checked(bundle)
         _check_golden(bundle, self.score)
 
     def score(self, rows: Rows) -> Rows:
@@ -62,7 +62,8 @@ class Together:
                 future.set_result(probability)
 
 
-def _session(bundle: Bundle) -> ort.InferenceSession:
+def session(model: bytes) -> ort.InferenceSession:
+    """A graph ready to run, as this process runs graphs."""
     options = ort.SessionOptions()
     # The event loop is the only caller, next to one thread for batches: more threads would only wait for each other.
     options.intra_op_num_threads = 1
@@ -70,16 +71,20 @@ def _session(bundle: Bundle) -> ort.InferenceSession:
     # An arena keeps the largest batch's memory for good.
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _checked(bundle: Bundle) -> ort.InferenceSession:
     try:
-        session = ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
+        loaded = session(bundle.model)
     except Exception as exc:  # ONNX Runtime's errors have no common base of their own
         raise BundleError(f"bundle {bundle.digest}: model.onnx cannot be loaded: {exc}") from exc
-    found = [(node.name, node.type, node.shape[1:]) for node in (*session.get_inputs(), *session.get_outputs())]
+    found = [(node.name, node.type, node.shape[1:]) for node in (*loaded.get_inputs(), *loaded.get_outputs())]
     expected: list[tuple[str, str, list[int | str | None]]]
     expected = [(MODEL_INPUT, "tensor(float)", [len(FEATURES)]), (MODEL_OUTPUT, "tensor(float)", [])]
     if found != expected:
         raise BundleError(f"bundle {bundle.digest}: model.onnx has inputs and outputs {found}, expected {expected}")
-    return session
+    return loaded
 
 
 def _check_golden(bundle: Bundle, score: Callable[[Rows], Rows]) -> None:

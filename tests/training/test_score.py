@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -27,6 +28,7 @@ from training import cli, stream
 from training.data import arrow_of, load_table
 from training.sample import sample
 from training.stream import open_stream
+from training.trees import BoostedTrees
 
 Run = Callable[..., tuple[int, str, str]]
 # Ties in the last digit of the money, in case two ways to round should differ.
@@ -42,9 +44,9 @@ def place(tmp_path: Path) -> Place:
     return released(tmp_path, BusinessCase())
 
 
-def released(root: Path, case: BusinessCase) -> Place:
-    """A release of gradient boosting whose offers begin at a probability that splits the customers."""
-    champion = variant(write_bundle(root / "bundles", quick_contents("histogram-gradient-boosting")))
+def released(root: Path, case: BusinessCase, algorithm: str = "histogram-gradient-boosting") -> Place:
+    """A release of a model whose offers begin at a probability that splits the customers."""
+    champion = variant(write_bundle(root / "bundles", quick_contents(algorithm)))
     written = msgspec.structs.replace(release(champion), business_case=case)
     (root / "release.json").write_bytes(encode_release(sealed(written)))
     return Place(root)
@@ -117,6 +119,18 @@ def test_a_file_is_scored_exactly_as_the_endpoint_answers(source: str, out: str,
     offers = sum(row["decision"] == "offer" for row in expected)
     assert f"out{Path(out).suffix}: 600 customers scored, {offers} to get the offer; bundle " in said
     assert {path.name for path in tmp_path.iterdir()} == {"released", "bundles", "release.json", source, out}
+
+
+@pytest.mark.parametrize("algorithm", ["histogram-gradient-boosting", "random-forest"])
+@pytest.mark.usefixtures("small_batches")
+def test_a_model_that_is_not_those_trees_is_scored_by_its_graph(
+    algorithm: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(BoostedTrees, "score", lambda _, rows: np.full(len(rows), 0.5, dtype=np.float32))
+    place = released(tmp_path / "released", BusinessCase(), algorithm)
+    assert run(write(customers(), tmp_path / "in.csv"), tmp_path / "out.csv", *by(place))[0] == 0
+    found = [row["churn_probability"] for row in results(tmp_path / "out.csv")]
+    assert found == [answer["churn_probability"] for answer in answers(place)]
 
 
 def test_the_telco_files_own_names_a_file_url_and_only_the_required_fields_will_do(run: Run, place: Place, tmp_path: Path):
