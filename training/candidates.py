@@ -38,11 +38,15 @@ class Span:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A named model: the last step of the pipeline for some parameters, and the space that those come from."""
+    """A named model: the last step of the pipeline for some parameters, and the space that those come from.
+
+    `linear` says whether it reads the linear columns.
+    """
 
     name: Algorithm
     space: Mapping[str, Span]
     model: "Callable[[Params, int], Classifier]"
+    linear: bool
 
 
 def _linear(params: Params, seed: int) -> "Classifier":
@@ -95,7 +99,7 @@ def _leg(columns: ColumnTransformer, classifier: "Classifier") -> "Classifier":
     return Pipeline([("columns", columns), ("classifier", classifier.set_fit_request(sample_weight=True))])
 
 
-LINEAR = Candidate("logistic-regression", {"C": Span(0.003, 3, log=True)}, _linear)
+LINEAR = Candidate("logistic-regression", {"C": Span(0.003, 3, log=True)}, _linear, linear=True)
 FOREST = Candidate(
     "random-forest",
     {
@@ -104,6 +108,7 @@ FOREST = Candidate(
         "max_features": Span(0.1, 0.4),
     },
     _forest,
+    linear=False,
 )
 BOOSTING = Candidate(
     "histogram-gradient-boosting",
@@ -114,6 +119,7 @@ BOOSTING = Candidate(
         "l2_regularization": Span(1, 100, log=True),
     },
     _boosting,
+    linear=False,
 )
 SINGLE = (LINEAR, FOREST, BOOSTING)
 
@@ -126,7 +132,7 @@ def _vote(params: Params, seed: int) -> "Classifier":
     return VotingClassifier(legs, voting="soft", flatten_transform=False)
 
 
-ENSEMBLE = Candidate("soft-vote", {}, _vote)
+ENSEMBLE = Candidate("soft-vote", {}, _vote, linear=True)
 # Simplest first: the order that the choice rule follows.
 CANDIDATES = (*SINGLE, ENSEMBLE)
 
@@ -142,5 +148,5 @@ def fit(candidate: Candidate, params: Params, matrix: Matrix, churned: Labels, s
     # Routing takes the weights through the vote and its legs to the classifiers. One thread for each fit: on tables of this
     # size several wait for each other ten times as long as they work.
     with sklearn.config_context(enable_metadata_routing=True), threadpool_limits(limits=1):
-        pipeline = Pipeline([("engineer", Engineer()), ("model", candidate.model(params, seed))])
+        pipeline = Pipeline([("engineer", Engineer(linear=candidate.linear)), ("model", candidate.model(params, seed))])
         return pipeline.fit(rows, labels, sample_weight=weights)

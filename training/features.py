@@ -165,8 +165,16 @@ EXACT = list(range(EXACT_COUNT))
 class Engineer(TransformerMixin, BaseEstimator):
     """The contract's columns with outliers drawn in to the training rows' fences, then the exact and the linear columns.
 
-    Input (n, features) and output (n, EXACT_COUNT + LINEAR_COUNT) are float32; NaN stays NaN.
+    Input (n, features) and output (n, EXACT_COUNT + LINEAR_COUNT) are float32; NaN stays NaN. For a model that reads no `linear`
+    columns they are left out: for one customer, making them takes longer than two hundred trees.
     """
+
+    def __init__(self, *, linear: bool = True) -> None:
+        self.linear = linear
+
+    def columns(self, ops: Operations[C], inside: C) -> list[C]:
+        """The columns of the output, side by side; `ops` and `inside` hold the contract's columns within the fences."""
+        return [inside, *exact_columns(ops), *(linear_columns(ops) if self.linear else [])]
 
     def fit(self, matrix: Matrix, churned: object = None) -> Self:
         """Learn the fences, each (features,); `churned` is scikit-learn's convention and not read."""
@@ -177,10 +185,9 @@ class Engineer(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, matrix: Matrix) -> Matrix:
-        """Shape (n, EXACT_COUNT + LINEAR_COUNT)."""
+        """Shape (n, EXACT_COUNT + LINEAR_COUNT), or (n, EXACT_COUNT) without the linear columns."""
         inside = np.minimum(np.maximum(matrix.astype(np.float32), self.low_), self.high_)
-        ops = _Numbers(inside)
-        return np.hstack([inside, *exact_columns(ops), *linear_columns(ops)])
+        return np.hstack(self.columns(_Numbers(inside), inside))
 
 
 def features_digest() -> str:
@@ -193,7 +200,8 @@ def _parse(scope: Any, fitted: Engineer, inputs: list[Any], custom_parsers: obje
     del custom_parsers
     operator = scope.declare_local_operator(_ALIAS, fitted)
     operator.inputs = inputs
-    operator.outputs.append(scope.declare_local_variable("engineered", FloatTensorType([None, EXACT_COUNT + LINEAR_COUNT])))
+    count = EXACT_COUNT + LINEAR_COUNT * fitted.linear
+    operator.outputs.append(scope.declare_local_variable("engineered", FloatTensorType([None, count])))
     return operator.outputs
 
 
@@ -205,8 +213,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     fitted: Engineer = operator.raw_operator
     graph = _Graph(scope, container, operator.inputs[0].full_name)
     inside = graph.node("Min", graph.node("Max", _Node(graph, graph.matrix), fitted.low_[None, :]), fitted.high_[None, :])
-    ops = _Graph(scope, container, inside.name)
-    columns = [inside, *exact_columns(ops), *linear_columns(ops)]
+    columns = fitted.columns(_Graph(scope, container, inside.name), inside)
     container.add_node(
         "Concat", [c.name for c in columns], operator.outputs[0].full_name, name=scope.get_unique_operator_name("Concat"), axis=1
     )

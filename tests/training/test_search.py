@@ -1,5 +1,6 @@
 """The search for parameters, and the rule that chooses among the candidates."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ STRATEGIES = ("optuna", "grid", "random")
 
 
 # As many parameters as a forest, and no time to fit.
-BLIND_FOREST = Candidate(FOREST.name, FOREST.space, lambda _params, _seed: DummyClassifier().set_fit_request(sample_weight=True))
+BLIND_FOREST = replace(FOREST, model=lambda _params, _seed: DummyClassifier().set_fit_request(sample_weight=True))
 
 
 def scores(auc: list[float], profit: list[float] | None = None) -> FoldScores:
