@@ -18,7 +18,7 @@ UP := var/up
 CODE := $(wildcard app/*.py training/*.py training/templates/* policies/*.py)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help up test check plan preview deploy pins mutants bench soak image lock docs clean
+.PHONY: help up test check plan preview deploy pins mutants bench soak image scan audit lock docs clean
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -68,8 +68,18 @@ bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public t
 soak: $(ENVIRONMENT) ## what the service survives, at full length; `make test` runs a tenth of it
 	SOAK=1 $(BIN)/pytest tests/survival
 
-image: ## build the app, training and mlflow images with docker, podman or buildah
+image: $(ENVIRONMENT) ## build the app, training and mlflow images with docker, podman or buildah, and say what is in them
 	.ci/image $(TAG)
+	$(BIN)/python -m images.describe var/images/app var/images/training var/images/mlflow
+
+scan: ## what Trivy knows against the images that `image` built: high and critical, with a fix
+	for each in app training mlflow; do \
+	  trivy image --input var/images/$$each --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1 || exit 1; done
+
+# In the lock of one image a package is locked once; all locks together name it several times.
+audit: $(ENVIRONMENT) ## what is known against the packages that the images' locks name; asks PyPI
+	for each in app training tracking; do \
+	  $(BIN)/pip-audit --disable-pip --require-hashes $(AUDIT) -r requirements/$$each.lock || exit 1; done
 
 lock: $(ENVIRONMENT) ## compile requirements/*.lock from pyproject.toml
 	$(BIN)/$(LOCK) pyproject.toml --group dev -o requirements/dev.lock
