@@ -1,11 +1,9 @@
-import http.client
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,12 +15,12 @@ from stacks.tracking import Tracking, TrackingArgs
 from stacks.tracking_pods import File, Postgres
 from stacks.volume import ARTIFACTS, MOUNT
 from tests.stacks.conftest import Engine
+from tests.stacks.mlflow_pod import Manifest, ask
 from tests.stacks.postgres import free_port
 
 STORED = "arn:aws:secretsmanager:eu-west-1:1:secret:x"
 DATABASE = Postgres(address="db.internal", secret_arn=STORED, region="eu-west-1")
 FILE = File(claim_name="churn")
-Manifest = dict[str, Any]
 
 
 def build(config: StackConfig, backend: Postgres | File = DATABASE) -> Tracking:
@@ -145,30 +143,23 @@ def port(declared: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     ) as process:
         probe = declared["startupProbe"]
         until = time.monotonic() + probe["periodSeconds"] * probe["failureThreshold"]
-        while ask(port, probe["httpGet"]) != 200 and time.monotonic() < until:
+        while probed(port, probe["httpGet"]) != 200 and time.monotonic() < until:
             time.sleep(0.5)
         yield port
         process.terminate()
         process.wait(30)
 
 
-def ask(port: int, request: Manifest, **headers: str) -> int:
-    """The answer's status to what a probe asks; 0 without an answer."""
-    given = {each["name"]: each["value"] for each in request.get("httpHeaders", [])} | headers
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    try:
-        connection.request("GET", request["path"], headers=given)
-        return connection.getresponse().status
-    except OSError:
-        return 0
-    finally:
-        connection.close()
+def probed(port: int, request: Manifest, **headers: str) -> int:
+    """The answer's status to what a probe asks."""
+    given = {each["name"]: each["value"] for each in request.get("httpHeaders", [])}
+    return ask(port, request["path"], given | headers, 20)
 
 
 def test_the_server_answers_its_probes_and_who_calls_it_by_name_only(port: int, declared: Manifest):
     alive, search = (declared[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness"))
-    assert ask(port, alive) == ask(port, search) == 200
-    assert ask(port, search, Host="localhost:5000") == 200
-    assert ask(port, search, Host="mlflow.churn.svc.cluster.local:5000") == 200
-    assert ask(port, search, Host="10.30.0.1:5000") == 403
-    assert ask(port, search, Host="evil.example") == 403
+    assert probed(port, alive) == probed(port, search) == 200
+    assert probed(port, search, Host="localhost:5000") == 200
+    assert probed(port, search, Host="mlflow.churn.svc.cluster.local:5000") == 200
+    assert probed(port, search, Host="10.30.0.1:5000") == 403
+    assert probed(port, search, Host="evil.example") == 403
