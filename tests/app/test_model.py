@@ -1,5 +1,9 @@
 import asyncio
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -130,3 +134,11 @@ def test_everybody_hears_of_a_failure():
         return await asyncio.gather(*stay, return_exceptions=True)
 
     assert [str(each) for each in asyncio.run(ask())] == ["out of memory"] * 2
+
+
+@pytest.mark.parametrize("module", ["app.model", "training.bundle"])
+def test_the_library_that_runs_models_keeps_nothing_to_tell_its_maker(module: str, tmp_path: Path):
+    environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    done = subprocess.run([sys.executable, "-c", f"import {module}"], env={**environment, "HOME": str(tmp_path)}, check=False)
+    assert done.returncode == 0
+    assert not list(tmp_path.rglob("*onnxruntime*"))
