@@ -67,7 +67,18 @@ class OutcomeEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag_fiel
     observed_at: datetime
 
 
-Event = PredictionEvent | OutcomeEvent
+class ShadowEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag_field="kind", tag="shadow"):
+    """What a shadow would have answered in place of the prediction of that id."""
+
+    prediction_id: str
+    at: datetime
+    bundle_digest: str
+    version: str
+    churn_probability: float
+    decision: Decision
+
+
+Event = PredictionEvent | OutcomeEvent | ShadowEvent
 
 
 class EventLog:

@@ -21,6 +21,8 @@ from app.release import Release, Variant
 LATENCY_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 # Why a request was not let in: too many of them, too many batches, not here in time.
 REASONS = ("busy", "batches", "slow")
+# Why a shadow has no opinion of an answer.
+SHADOW_REASONS = ("not loaded", "behind", "failed")
 # Cutting nineteen columns into bins costs as much for one row as for hundreds, so rows wait until there are some.
 ROWS_TO_BIN = 1024
 _MOST_BINS = max(len(field.bins) for field in FEATURES)
@@ -97,6 +99,9 @@ class Metrics(Collector):
         self.routes = {route: Latency() for route in routes}
         self.predictions: Counter[tuple[str, str, str]] = Counter()
         self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        # By version, its decision, and the one that was answered.
+        self.shadowed: Counter[tuple[str, str, str]] = Counter()
+        self.shadow_lost: Counter[str] = Counter(dict.fromkeys(SHADOW_REASONS, 0))
         self.drift = Drift()
         self.live: Live | None = None
         self.ready = False
@@ -111,6 +116,14 @@ class Metrics(Collector):
         yield _counter(
             "churn_predictions", "Predictions answered.", ("variant", "version", "decision"), self.predictions.copy().items()
         )
+        yield _counter(
+            "churn_shadow_predictions",
+            "Answers that a shadow has an opinion of.",
+            ("version", "decision", "answered"),
+            self.shadowed.copy().items(),
+        )
+        lost = (((reason,), count) for reason, count in self.shadow_lost.copy().items())
+        yield _counter("churn_shadow_lost", "Answers that a shadow missed.", ("reason",), lost)
         yield from self._drift()
         if self.live:
             yield from _about_release(self.live.release)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from app.metrics import Live, Metrics
 from app.model import Model, Together
 from app.release import Release, ReleaseError, Variant, decode_release
 from app.settings import Settings
+from app.shadow import Answered, Shadow
 from app.split import assign
 
 # Rounded before anything is derived from it, so that a client can work out decision and money from the answer.
@@ -25,6 +27,8 @@ MONEY_DIGITS = 6
 # Of a batch, before those who ask for one customer have their turn.
 ROWS_IN_A_TURN = 100
 
+logger = logging.getLogger("churn")
+
 
 class Loaded(NamedTuple):
     """A release whose bundles are whole and whose models give their golden predictions."""
@@ -32,6 +36,8 @@ class Loaded(NamedTuple):
     release: Release
     bundles: dict[str, Bundle]
     models: dict[str, Model]
+    # Of a shadow whose bundle could not be loaded there is none.
+    shadows: list[tuple[Variant, Model | None]]
 
 
 def load(settings: Settings) -> Loaded:
@@ -48,7 +54,17 @@ def load(settings: Settings) -> Loaded:
     bundles = {variant.bundle_digest: kept_bundle(settings.bundles, variant.bundle_digest) for variant in needed}
     for bundle in bundles.values():
         _check_reference(bundle)
-    return Loaded(release, bundles, {digest: Model(bundle) for digest, bundle in bundles.items()})
+    models = {digest: Model(bundle) for digest, bundle in bundles.items()}
+    shadows = [(variant, _shadow_model(settings, variant)) for variant in release.variants if variant.role == "shadow"]
+    return Loaded(release, bundles, models, shadows)
+
+
+def _shadow_model(settings: Settings, variant: Variant) -> Model | None:
+    try:
+        return Model(kept_bundle(settings.bundles, variant.bundle_digest))
+    except BundleError as exc:
+        logger.error("shadow_not_loaded", extra={"reason": str(exc)})
+        return None
 
 
 class Service:
@@ -65,6 +81,9 @@ class Service:
         self._batches = ThreadPoolExecutor(1, thread_name_prefix="batch")
         # Nobody can guess another process's ids, and one process never repeats itself.
         self._ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, itertools.count())
+        self._shadows = [
+            Shadow(variant, model and model.score, events, metrics, self._batches) for variant, model in loaded.shadows
+        ]
         metrics.live = Live(loaded.release, loaded.bundles[loaded.release.champion.bundle_digest].reference, events)
 
     async def predict(self, customer: Customer) -> Prediction:
@@ -103,6 +122,8 @@ class Service:
 
     def close(self, timeout_seconds: float) -> None:
         """Finish the batches, then the log."""
+        for shadow in self._shadows:
+            shadow.stop()
         self._batches.shutdown()
         self._events.close(timeout_seconds)
 
@@ -125,6 +146,8 @@ class Service:
         probability = round(churn_probability, PROBABILITY_DIGITS)
         decision = decide(variant.threshold, probability)
         self._metrics.predicted(variant, decision)
+        for shadow in self._shadows:
+            shadow.see(Answered(prediction_id, customer, decision))
         self._events.append(
             PredictionEvent(
                 prediction_id=prediction_id,

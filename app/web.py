@@ -96,10 +96,10 @@ def problem_answer(problem: ProblemError) -> tuple[int, Headers, bytes]:
     return problem.status, [(b"content-type", PROBLEM_TYPE), *headers], problem.content
 
 
-def log_failure(exc: BaseException) -> None:
+def log_failure(exc: BaseException, event: str = "request_failed") -> None:
     """Log where it happened and what kind of error it was; its message may hold what a customer sent."""
     places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(exc.__traceback__)]
-    logger.error("request_failed", extra={"error": type(exc).__name__, "places": places})
+    logger.error(event, extra={"error": type(exc).__name__, "places": places})
 
 
 class _ClientWentAwayError(Exception):

@@ -31,7 +31,7 @@ from sklearn.pipeline import Pipeline
 from app.access import TokenHashes, new_token
 from app.bundle import MODEL_INPUT
 from app.contract import Customer, matrix
-from app.release import decode_release, encode_release, sealed
+from app.release import Role, decode_release, encode_release, sealed
 from app.settings import Settings
 from bench import load
 from bench.frame_model import FrameModel
@@ -53,6 +53,7 @@ MLFLOW_FRAME, MLFLOW_ONNX = "mlflow (frame)", "mlflow (graph)"
 APP = "app"
 FLOOR = "floor"
 BARE, AUTH, SPLIT, ALL = "bare", "auth", "split 90 to 10", "all of them"
+ALONE, SHADOWED = "alone", "with a shadow"
 # Connections, where features and clients are compared.
 MIDDLE = 16
 
@@ -74,8 +75,11 @@ def main() -> None:
             MLFLOW_ONNX: (_onnx_model(home, digest), {"inputs": {MODEL_INPUT: matrix([Customer(**CUSTOMER)]).tolist()}}),
         }
         found = measure(alone, token, bodies, told.seconds, told.rounds)
-        divided = dataclasses.replace(alone, release=_divided(home, _second_bundle(home, trained, told.table)))
+        second = _second_bundle(home, trained, told.table)
+        divided = dataclasses.replace(alone, release=_with_second(home, second, "challenger", 10))
+        shadowed = dataclasses.replace(alone, release=_with_second(home, second, "shadow", 0))
         found["features"] = features(alone, divided, token, told.seconds, told.rounds)
+        found["shadow"] = shadow(alone, shadowed, token, told.seconds, told.rounds)
     found |= {"bundle": digest, "algorithm": trained.training.chosen, "cores": os.cpu_count()}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "serving.json").write_text(json.dumps(found, indent=2) + "\n")
@@ -121,13 +125,13 @@ def _second_bundle(home: Home, trained: Trained, table: Path) -> str:
     return write_bundle(files, home).digest
 
 
-def _divided(home: Home, bundle_digest: str) -> Path:
-    """A release that gives this bundle a tenth of what is asked; no gate lets a mere copy through, and none is asked."""
+def _with_second(home: Home, bundle_digest: str, role: Role, percent: int) -> Path:
+    """The live release with this bundle beside its own; no gate lets a mere copy through, and none is asked."""
     release = decode_release(home.release("local").read_bytes(), "local")
-    champion = msgspec.structs.replace(release.champion, weight_percent=90)
-    challenger = msgspec.structs.replace(champion, role="challenger", weight_percent=10, bundle_digest=bundle_digest)
-    file = home.var / "divided.json"
-    file.write_bytes(encode_release(sealed(msgspec.structs.replace(release, variants=(champion, challenger)))))
+    champion = msgspec.structs.replace(release.champion, weight_percent=100 - percent)
+    other = msgspec.structs.replace(champion, role=role, weight_percent=percent, bundle_digest=bundle_digest)
+    file = home.var / f"{role}.json"
+    file.write_bytes(encode_release(sealed(msgspec.structs.replace(release, variants=(champion, other)))))
     return file
 
 
@@ -190,6 +194,14 @@ def features(alone: Settings, divided: Settings, token: str, seconds: float, rou
     return {name: figures(runs, (name, MIDDLE), (BARE, MIDDLE)) for name in servers}
 
 
+def shadow(alone: Settings, shadowed: Settings, token: str, seconds: float, rounds: int) -> Found:
+    """What a shadow does to those who are answered by somebody else."""
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(_app(settings, token)) for name, settings in ((ALONE, alone), (SHADOWED, shadowed))}
+        runs = [one_round(servers, CONNECTIONS[:2], seconds) for _ in range(rounds)]
+    return {str(each): figures(runs, (SHADOWED, each), (ALONE, each)) for each in CONNECTIONS[:2]}
+
+
 def table(found: Found) -> str:
     """The figures as Markdown, ratios beside them."""
     names = list(found["load"])
@@ -225,6 +237,9 @@ def table(found: Found) -> str:
     for name, each in found["features"].items():
         shares = f"{each['rate_share']:.2f} | {each['processor_share']:.2f}"
         lines.append(f"| {name} | {each['requests_per_second']:,.0f} | {each['processor_us']:.1f} | {shares} |")
+    more = ", ".join(f"{each['p99_share'] - 1:+.0%} with {name}" for name, each in found["shadow"].items())
+    rate = found["shadow"][str(MIDDLE)]["rate_share"]
+    lines += ["", f"With a shadow p99 is {more} connections, and the rate at {MIDDLE} is {rate:.2f} of that without."]
     if found["wrk"]:
         rates = ", ".join(f"{name} {each['rate']:,.0f} ({each['share']:.2f} of ours)" for name, each in found["wrk"].items())
         lines += ["", f"`wrk` with {MIDDLE} connections, in turns with the client used above, counts requests a second: {rates}."]
@@ -255,6 +270,7 @@ def figures(rounds: list[Round], own: tuple[str, int], base: tuple[str, int]) ->
         **{name: statistics.median(mine[name] for mine, _ in pairs) for name in pairs[0][0]},
         "rate_share": statistics.median(mine["requests_per_second"] / its["requests_per_second"] for mine, its in pairs),
         "processor_share": statistics.median(its["processor_us"] / mine["processor_us"] for mine, its in pairs),
+        "p99_share": statistics.median(mine["p99_ms"] / its["p99_ms"] for mine, its in pairs),
         "p99_more_ms": statistics.median(mine["p99_ms"] - its["p99_ms"] for mine, its in pairs),
     }
 
