@@ -10,7 +10,7 @@ from policies.signature import KEY_TYPE, NAMESPACE, principals_of, signing_key
 from training.history import releases, replaced
 from training.home import Home
 from training.promote import restores
-from training.publish import Refused, allowed_signers, check, publish
+from training.replace import Refused, allowed_signers, check, replace
 
 
 def approve(home: Home, stack: Stack, key: Path) -> Release:
@@ -26,7 +26,7 @@ def approve(home: Home, stack: Stack, key: Path) -> Release:
     check(home, release, previous, approved=False)
     approved = msgspec.structs.replace(release, approval=_signed(home, str(release.digest), key))
     check(home, approved, previous, approved=True)
-    publish(home, approved, replaces=release.digest)
+    replace(home, approved, replaces=release.digest)
     return approved
 
 

@@ -14,7 +14,7 @@ from app.bundle import Bundle, BundleError, fetch_bundle
 from app.release import BusinessCase, Release, ReleaseError, Role, Stack, encode_release
 from training.home import REPOSITORY, Home, ParityError, TrackingError
 from training.locations import TableError
-from training.publish import Refused
+from training.replace import Refused
 from training.settings import Algorithm, Measure, Strategy
 
 if TYPE_CHECKING:

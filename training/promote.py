@@ -16,7 +16,7 @@ from app.release import BusinessCase, Evidence, Image, Release, ReleaseError, Ro
 from policies.release import NEEDS_APPROVAL
 from training.history import base, chain, current, git, releases, replaced, wanted
 from training.home import Home
-from training.publish import Refused, check, publish
+from training.replace import Refused, check, replace
 
 __all__ = ["Refused", "Request", "business_case", "draft", "promote", "rollback"]
 
@@ -87,7 +87,7 @@ def _put(home: Home, release: Release, live: Release | None, file: Release | Non
     else:
         check(home, release, live, approved=False)
     if file is None or file.digest != release.digest:
-        publish(home, release, replaces=file.digest if file else None)
+        replace(home, release, replaces=file.digest if file else None)
     return release
 
 

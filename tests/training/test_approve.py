@@ -13,7 +13,7 @@ from training.approve import approve
 from training.history import current, releases
 from training.home import Home
 from training.promote import Request, promote, rollback
-from training.publish import Refused
+from training.replace import Refused
 
 
 @pytest.fixture

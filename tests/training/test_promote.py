@@ -24,7 +24,7 @@ from training.approve import approve
 from training.history import current, releases
 from training.home import Home
 from training.promote import Request, draft, promote, rollback
-from training.publish import Refused, publish
+from training.replace import Refused, replace
 
 
 @pytest.fixture
@@ -554,7 +554,7 @@ def test_of_fifty_releases_of_the_same_moment_one_wins_and_the_others_hear_who(h
 
     def attempt(release: Release) -> Release | Refused:
         try:
-            publish(home, release, replaces=live.digest)
+            replace(home, release, replaces=live.digest)
         except Refused as exc:
             return exc
         return release
@@ -607,19 +607,19 @@ def test_a_release_that_was_taken_away_meanwhile_is_not_written_over(home: Home)
     live, [release] = drafts(home, 1)
     home.release("local").unlink()
     with pytest.raises(Refused, match=r"^chain: meanwhile the release of local was taken away; look at it, then run this again$"):
-        publish(home, release, replaces=live.digest)
+        replace(home, release, replaces=live.digest)
     assert not home.release("local").exists()
 
 
-# Ends itself by SIGKILL after the n-th call out of Python (write, fsync, rename ...) while it publishes, for every n.
+# Ends itself by SIGKILL after the n-th call out of Python (write, fsync, rename ...) while it replaces the file, for every n.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from app.release import decode_release
 from training.home import Home
-from training.publish import publish
+from training.replace import replace
 
-WRITERS = {"publish.py", "files.py", "pathlib.py", "tempfile.py"}
+WRITERS = {"replace.py", "files.py", "pathlib.py", "tempfile.py"}
 home, replaces = Home(Path(sys.argv[1])), sys.argv[2]
 release = decode_release(Path(sys.argv[3]).read_bytes(), "")
 file, old = home.release("local"), home.release("local").read_bytes()
@@ -633,7 +633,7 @@ for step in range(1000):
             if left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
         sys.setprofile(look)
-        publish(home, release, replaces=replaces)
+        replace(home, release, replaces=replaces)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     found = decode_release(file.read_bytes(), "").digest

@@ -33,7 +33,7 @@ def check(home: Home, release: Release, previous: Release | None, *, approved: b
         raise Refused(messages)
 
 
-def publish(home: Home, release: Release, *, replaces: str | None) -> None:
+def replace(home: Home, release: Release, *, replaces: str | None) -> None:
     """Write the release if its stack's file holds the one of digest `replaces` (None: no file); else raise Refused."""
     path = home.release(release.stack)
     try:
