@@ -15,7 +15,7 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/complete
 RULES := policies/.venv/complete
 UP := var/up
-CODE := $(wildcard app/*.py training/*.py training/templates/* policies/*.py)
+CODE := $(wildcard app/*.py training/*.py training/commands/*.py training/templates/* policies/*.py)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help up test check plan preview deploy pins mutants bench soak image scan audit lock docs clean

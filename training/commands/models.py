@@ -1,0 +1,136 @@
+"""Commands that make bundles and judge them."""
+
+# A command imports what it needs when it runs (see training/cli.py), and its arguments are its options.
+# ruff: noqa: PLC0415, PLR0913, PLR0917
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.bundle import Bundle, BundleError, fetch_bundle
+from app.release import BusinessCase, Stack
+from training.commands.options import CaseOption, HorizonOption, TableArgument, stated
+from training.home import Home
+from training.settings import Algorithm, Measure, Strategy
+
+if TYPE_CHECKING:
+    from training.evaluate import Evaluation
+
+commands = typer.Typer()
+
+
+@commands.command()
+def train(
+    context: typer.Context,
+    table: TableArgument,
+    search: Annotated[Strategy, typer.Option(help="How parameters are searched.")] = "optuna",
+    trials: Annotated[int, typer.Option(min=1, help="Trials for each model.")] = 8,
+    choose: Annotated[Measure, typer.Option(help="What the models are compared by.")] = "auc",
+    only: Annotated[Algorithm | None, typer.Option(help="Ship this model, whatever the comparison says.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed and table make the same bundle.")] = 0,
+    stack: Annotated[Stack, typer.Option(help="Compare with the champion that is live there.")] = "local",
+    offer_cost_usd: CaseOption = None,
+    offer_acceptance: CaseOption = None,
+    margin_usd_per_month: CaseOption = None,
+    horizon_months: HorizonOption = None,
+) -> None:
+    """Search, compare, fit, export and evaluate models on a table; the simplest good one becomes a bundle with evidence."""
+    from training.data import load_table
+    from training.promote import business_case
+    from training.settings import Settings
+    from training.train import train as run
+
+    live, champion = _live(context.obj, stack)
+    case = business_case(live, stated(offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
+    settings = Settings(seed=seed, strategy=search, trials=trials, measure=choose, case=case, only=only)
+    done = run(load_table(table), context.obj, settings, champion)
+    typer.echo(done.cleaning)
+    for one in done.training.competitors:
+        mark = "*" if one.name == done.training.chosen else " "
+        figures = f"AUC {one.auc:.4f} ± {one.auc_error:.4f}, required fields {one.required_fields_auc:.4f}"
+        cost = f"fit {one.fit_seconds:.2f} s, {one.microseconds_per_row:.1f} µs a row, {one.bundle_bytes / 1024:,.0f} KiB"
+        typer.echo(f"{mark} {one.name:<28} {figures}; {cost}")
+    _print_evaluation(done.evaluation, done.report)
+
+
+@commands.command()
+def evaluate(
+    context: typer.Context,
+    table: TableArgument,
+    bundle: Annotated[str | None, typer.Option(help="Digest; the bundle trained last unless given.")] = None,
+    stack: Annotated[Stack, typer.Option(help="Compare with the champion that is live there, in its business case.")] = "local",
+    offer_cost_usd: CaseOption = None,
+    offer_acceptance: CaseOption = None,
+    margin_usd_per_month: CaseOption = None,
+    horizon_months: HorizonOption = None,
+) -> None:
+    """Judge a bundle on the test rows of a table, and against the live champion; what is found is what `promote` goes by."""
+    from training.data import load_table
+    from training.evaluate import evaluate as judge
+    from training.prepare import clean
+    from training.promote import business_case
+    from training.report import keep
+
+    live, champion = _live(context.obj, stack)
+    case = business_case(live, stated(offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
+    wanted = fetch_bundle(context.obj.bundles_url, bundle or _last_trained(context.obj))
+    cleaned, _ = clean(load_table(table))
+    evaluation = judge(cleaned, wanted, case, champion=champion)
+    _print_evaluation(evaluation, keep(context.obj, evaluation, None))
+
+
+@commands.command()
+def report(
+    context: typer.Context,
+    bundle: Annotated[str | None, typer.Argument(help="Digest; the bundle trained last unless given.")] = None,
+) -> None:
+    """Write the page with a bundle's figures, plots and model card, from what `train` or `evaluate` found."""
+    from training.report import write_report
+
+    typer.echo(write_report(context.obj, bundle or _last_trained(context.obj)))
+
+
+@commands.command("bundle")
+def show_bundle(
+    context: typer.Context,
+    digest: Annotated[str | None, typer.Argument(help="Digest; the bundle trained last unless given.")] = None,
+    store: Annotated[str | None, typer.Option(help="URL of the store; var/bundles unless given.")] = None,
+) -> None:
+    """Verify a bundle as the service does, every byte and every golden row, and say what it holds."""
+    from app.model import Model
+
+    found = fetch_bundle(store or context.obj.bundles_url, digest or _last_trained(context.obj))
+    Model(found)
+    typer.echo(f"{found.digest}: every file and {len(found.golden.customers)} golden rows are as they should be\n\n{found.card}")
+
+
+def _live(home: Home, stack: Stack) -> tuple[BusinessCase, Bundle | None]:
+    from training.history import base, current
+
+    live = base(home, stack, current(home, stack))
+    if live is None:
+        return BusinessCase(), None
+    try:
+        return live.business_case, fetch_bundle(home.bundles_url, live.champion.bundle_digest)
+    except BundleError as exc:
+        remedy = f"bring the champion of {stack} back into {home.var / 'bundles'}"
+        if stack == "local":
+            remedy += f", or remove {home.release(stack)} to begin without one"
+        raise BundleError(f"{exc}\n{remedy}") from exc
+
+
+def _last_trained(home: Home) -> str:
+    from training.promote import last_trained
+
+    return last_trained(home)
+
+
+def _print_evaluation(evaluation: "Evaluation", report: Path) -> None:
+    evidence = evaluation.evidence
+    auc, required = evidence.metrics["auc"], evidence.metrics["required_fields_auc"]
+    typer.echo(f"on {evidence.rows:,} test rows: AUC {auc.value:.4f} ({auc.low:.4f} to {auc.high:.4f}),")
+    typer.echo(f"  with the required fields only {required.value:.4f} ({required.low:.4f} to {required.high:.4f})")
+    if (difference := evidence.auc_difference) is not None:
+        typer.echo(f"  against the live champion {difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})")
+    typer.echo(f"bundle {evaluation.bundle_digest}\nreport {report}")
