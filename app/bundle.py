@@ -100,7 +100,7 @@ def sha256(content: bytes) -> str:
 
 def fetch_bundle(store_url: str, digest: str) -> Bundle:
     """The bundle `<store_url>/<digest>/`. Raises BundleError naming the file, what was found and what is expected."""
-    return open_bundle(*_fetch(store_url, digest))
+    return open_bundle(fetch_files(store_url, digest), digest, _place(store_url, digest))
 
 
 def kept_bundle(store_url: str, digest: str) -> Bundle:
@@ -110,25 +110,29 @@ def kept_bundle(store_url: str, digest: str) -> Bundle:
         return fetch_bundle(store_url, digest)
     with suppress(BundleError):  # not here, or not what it was: every byte is checked, wherever it comes from
         return fetch_bundle(kept.as_uri(), digest)
-    content, _, place = _fetch(store_url, digest)
-    bundle = open_bundle(content, digest, place)
+    content = fetch_files(store_url, digest)
+    bundle = open_bundle(content, digest, _place(store_url, digest))
     with suppress(OSError):  # no room here: then the next process asks the store again
         _keep(content, kept / digest)
     return bundle
 
 
-def _fetch(store_url: str, digest: str) -> tuple[dict[str, bytes], str, str]:
-    """The files as they are there, the digest and the place."""
-    if not re.fullmatch("[0-9a-f]{64}", digest):
-        raise BundleError(f"the bundle is {digest!a}; give its whole digest, 64 hex digits")
-    place = f"{store_url.rstrip('/')}/{digest}"
+def fetch_files(store_url: str, digest: str) -> dict[str, bytes]:
+    """The files of the bundle by name, as they are there: for `open_bundle` to verify. Raises BundleError."""
+    place = _place(store_url, digest)
     try:
         store = _store(place)
         sizes = {item["path"]: item["size"] for batch in store.list() for item in batch}  # pyright: ignore[reportUnknownMemberType]  # its stub names arro3, which core does not carry
         _check_files(place, sizes)
-        return {name: bytes(store.get(name).bytes()) for name in sizes}, digest, place
+        return {name: bytes(store.get(name).bytes()) for name in sizes}
     except (BaseError, OSError) as exc:
         raise StoreError(f"{place} cannot be fetched: {_first_line(exc)}") from exc
+
+
+def _place(store_url: str, digest: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise BundleError(f"the bundle is {digest!a}; give its whole digest, 64 hex digits")
+    return f"{store_url.rstrip('/')}/{digest}"
 
 
 def _keep(content: Mapping[str, bytes], folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
 from training.files import write_whole
@@ -72,6 +72,22 @@ def write_bytes(location: str, content: bytes) -> None:
             store.put(name, content)
     except (BaseError, OSError) as exc:
         raise TableError(f"{location} cannot be written: {_reason(exc)}") from exc
+
+
+def create_bytes(location: str, content: bytes) -> bool:
+    """Whether the content was written there, whole: what is there already stays, whoever comes at the same time."""
+    path = local_path(location)
+    try:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            location = path.absolute().as_uri()
+        store, name = _remote(location)
+        store.put(name, content, mode="create")
+    except AlreadyExistsError:
+        return False
+    except (BaseError, OSError) as exc:
+        raise TableError(f"{location} cannot be written: {_reason(exc)}") from exc
+    return True
 
 
 def version_of(location: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,10 @@ def write_bundle(home: Home, seed: int, algorithm: str, features: str) -> str:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return digest
+
+
+def churn(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, ended."""
+    call = "import sys; from training.cli import main; sys.argv[0] = 'churn'; main()"
+    command = [sys.executable, "-c", call, "--home", str(home.root), *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)

@@ -1,6 +1,4 @@
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -8,6 +6,7 @@ import pytest
 
 from app.release import Release, ReleaseError, encode_release, sealed
 from tests.signing import make_key, openssh_accepts, public_key
+from tests.training import released
 from tests.training.released import COMMIT, IMAGE, add_bundle, commit, git, make_home
 from training.approve import approve
 from training.history import current, releases
@@ -157,9 +156,7 @@ def test_without_a_release_there_is_nothing_to_approve(home: Home, key: Path):
 
 
 def churn(home: Home, *arguments: str) -> str:
-    call = "import sys; from training.cli import main; sys.argv[0] = 'churn'; main()"
-    command = [sys.executable, "-c", call, "--home", str(home.root), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = released.churn(home, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

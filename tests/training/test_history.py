@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.release import Approval, ReleaseError, encode_release
-from tests.training.released import add_bundle, commit, git, make_home
+from tests.training.released import add_bundle, churn, commit, git, make_home
 from training.history import releases, table
 from training.home import Home
 from training.promote import Request, promote, rollback
@@ -133,12 +133,6 @@ def test_the_table_names_a_gap_and_the_approver(home: Home):
     text = table([approved])
     assert "bob@example.com" in text
     assert text.splitlines()[-1].startswith(f"gap: {second} and what came before are neither in git nor here")
-
-
-def churn(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
-    call = "import sys; from training.cli import main; sys.argv[0] = 'churn'; main()"
-    command = [sys.executable, "-c", call, "--home", str(home.root), *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
 def test_churn_releases_prints_the_table_or_json(home: Home):

@@ -105,6 +105,24 @@ def show_bundle(
     typer.echo(f"{found.digest}: every file and {len(found.golden.customers)} golden rows are as they should be\n\n{found.card}")
 
 
+@commands.command()
+def publish(
+    context: typer.Context,
+    to: Annotated[str, typer.Option(help="URL of the store, such as s3://bucket/bundles or file:///srv/bundles.")],
+    digest: Annotated[str | None, typer.Argument(help="Digest; the bundle trained last unless given.")] = None,
+    stack: Annotated[Stack | None, typer.Option(help="All bundles of this stack's release instead.")] = None,
+) -> None:
+    """Put a bundle into a store under its digest, where pods fetch it: written once, never changed, verified on both sides."""
+    from training.publish import bundles_of
+    from training.publish import publish as put
+
+    if digest and stack:
+        raise BundleError(f"the bundle is {digest} and --stack is {stack}; give one of them")
+    for each in bundles_of(context.obj, stack) if stack else [digest or _last_trained(context.obj)]:
+        done = put(context.obj, each, to)
+        typer.echo(f"{done.location}: {f'published, files: {done.written}' if done.written else 'was there already, the same'}")
+
+
 def _live(home: Home, stack: Stack) -> tuple[BusinessCase, Bundle | None]:
     from training.history import base, current
 
