@@ -63,6 +63,7 @@ bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public t
 	$(BIN)/python -m bench.batch
 	$(BIN)/python -m bench.web_servers
 	$(BIN)/python -m bench.score
+	$(BIN)/python -m bench.experiment
 	$(BIN)/python -m bench.plan
 
 soak: $(ENVIRONMENT) ## what the service survives, at full length; `make test` runs a tenth of it

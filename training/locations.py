@@ -1,5 +1,6 @@
 """Bytes at a location: a local path, or a URL of an object store or a web server."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -59,6 +60,21 @@ def read_bytes(location: str) -> bytes:
         raise FileNotFoundError(f"{location} is not there; give the path or URL of a table") from exc
     except (BaseError, OSError) as exc:
         raise TableError(f"{location} cannot be read: {_reason(exc)}") from exc
+
+
+def read_all(folder: str, suffix: str) -> Iterator[bytes]:
+    """The content of each file in the folder, or below a URL, whose name ends so; one at a time. Raises TableError."""
+    path = local_path(folder)
+    try:
+        if path is not None and not path.is_dir():
+            raise TableError(f"{folder} is not there; give the folder or URL that holds the files *{suffix}")
+        place = folder if path is None else path.absolute().as_uri()
+        store = from_url(place, client_options=_CLIENT, retry_config=_RETRY)
+        names = [item["path"] for batch in store.list() for item in batch]  # pyright: ignore[reportUnknownMemberType]  # its stub names arro3, which is not here
+        for name in sorted(name for name in names if name.endswith(suffix)):
+            yield bytes(store.get(name).bytes())
+    except (BaseError, OSError) as exc:
+        raise TableError(f"{folder} cannot be read: {_reason(exc)}") from exc
 
 
 def write_bytes(location: str, content: bytes) -> None:

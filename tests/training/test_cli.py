@@ -74,8 +74,8 @@ def test_what_needs_no_model_is_said_at_once(arguments: list[str], tmp_path: Pat
 
 def test_the_help_names_every_command():
     ended = subprocess.run([sys.executable, "-c", CHURN, "--help"], capture_output=True, text=True, check=True)
-    named = "fetch sample validate ingest train evaluate report bundle promote approve rollback releases serve score"
-    for name in named.split():
+    named = "fetch sample validate ingest train evaluate report bundle publish serve score promote rollback approve releases"
+    for name in [*named.split(), "experiment"]:
         assert f" {name} " in ended.stdout
 
 

@@ -94,6 +94,23 @@ def releases(
     typer.echo(f"[{','.join(encode_release(release).decode() for release in chain)}]" if as_json else table(chain))
 
 
+@commands.command()
+def experiment(
+    context: typer.Context,
+    stack: StackOption = "local",
+    events: Annotated[str | None, typer.Option(help="Store of the prediction log; var/events unless given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
+) -> None:
+    """Champion against challenger by their customers' outcomes, with an interval that holds however often it is looked at."""
+    import msgspec
+
+    from training.experiment import experiment as find
+    from training.experiment import text
+
+    found = find(context.obj, stack, events)
+    typer.echo(msgspec.json.encode(found).decode() if as_json else text(found))
+
+
 def _change(home: Home, stack: Stack, write: Callable[[], Release]) -> None:
     from policies.release import NEEDS_APPROVAL
     from training.history import current
