@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -97,7 +98,9 @@ class EventLog:
         if self._remote:
             # No client options: given any, it ignores those of the environment (AWS_ALLOW_HTTP and the like).
             store = from_url(url, retry_config={"max_retries": 2, "retry_timeout": STORE_TIMEOUT})
-            self._threads.append(threading.Thread(target=self._ship, args=(store.put,), name="ship-events", daemon=True))
+            # In one request, so that an object is there whole or not, and no parts of one are left behind.
+            put = partial(store.put, use_multipart=False)
+            self._threads.append(threading.Thread(target=self._ship, args=(put,), name="ship-events", daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -178,7 +181,9 @@ def _ship_segment(path: Path, put: Callable[[str, bytes], object]) -> None:
             return  # still being written, here or by another process on this machine
         # One without content may have been made just now, and be locked by its writer next.
         if content := file.read():
-            put(path.name, content)
+            # What was killed while it wrote may have left half a line, of the second that it may lose.
+            if lines := content[: content.rfind(b"\n") + 1]:
+                put(path.name, lines)
             path.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +218,12 @@ def wait_for(look: Callable[[], Any], what: str, seconds: float = 15) -> Any:
     raise AssertionError(f"{what} did not come within {seconds} s")
 
 
+def counted(server: ServerProcess, name: str) -> int:
+    """What `churn_events_<name>` is at the moment."""
+    [value] = re.findall(rf"^churn_events_{name} (\S+)$", server.scrape(), re.MULTILINE)
+    return int(float(value))
+
+
 @contextmanager
 def serving(settings: Settings, log: Path, **more: str) -> Iterator[ServerProcess]:
     server = ServerProcess(settings, log, **more)
@@ -241,3 +249,54 @@ def served(app: Any) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def aws(port: int) -> dict[str, str]:
+    """The environment of a process whose object store is at this port of loopback."""
+    told = {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "REGION": "us-east-1", "ALLOW_HTTP": "true"}
+    return {f"AWS_{name}": value for name, value in {**told, "ENDPOINT": f"http://127.0.0.1:{port}"}.items()}
+
+
+class Bucket:
+    """An S3 endpoint on loopback that keeps what is put; the first `failures` times it is out of order."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.failures = failures
+        self.puts: list[str] = []
+        bucket = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                content = self.rfile.read(int(self.headers["content-length"]))
+                bucket.puts.append(self.path)
+                bucket.failures -= 1
+                if bucket.failures < 0:
+                    bucket.keep(self.path, content)
+                self.send_response(200 if bucket.failures < 0 else 403)
+                self.send_header("etag", '"x"')
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # its name there
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def keep(self, path: str, content: bytes) -> None:
+        self.objects[path] = content
+
+    @contextmanager
+    def open(self) -> Iterator[dict[str, str]]:
+        """The environment of processes that write to it."""
+        thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield aws(self.server.server_port)
+        finally:
+            self.server.shutdown()
+            thread.join()
+            self.server.server_close()
+
+    def lines(self) -> list[bytes]:
+        return [line for _, content in sorted(self.objects.items()) for line in content.splitlines()]

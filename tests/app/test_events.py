@@ -1,10 +1,8 @@
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from app import events
 from app.contract import Customer
 from app.events import EventLog, OutcomeEvent, PredictionEvent
-from tests.app.support import ASKED, wait_for
+from tests.app.support import ASKED, Bucket, wait_for
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -140,50 +138,19 @@ print(log.written, log.dropped)
     assert len(lines(tmp_path)) == written
 
 
-class Bucket:
-    """An S3 endpoint on loopback that keeps what is put; the first `failures` times it is out of order."""
-
-    def __init__(self, failures: int) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.failures = failures
-        self.puts: list[str] = []
-        bucket = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
-                content = self.rfile.read(int(self.headers["content-length"]))
-                bucket.puts.append(self.path)
-                bucket.failures -= 1
-                if bucket.failures < 0:
-                    bucket.objects[self.path] = content
-                self.send_response(200 if bucket.failures < 0 else 403)
-                self.send_header("etag", '"x"')
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # its name there
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    def lines(self) -> list[str]:
-        return [json.loads(line)["prediction_id"] for _, content in sorted(self.objects.items()) for line in content.splitlines()]
-
-
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bucket]:
-    made = Bucket(failures=0)
-    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    settings = {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "REGION": "us-east-1", "ALLOW_HTTP": "true"}
-    for name, value in {**settings, "ENDPOINT": f"http://127.0.0.1:{made.server.server_port}"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
+    made = Bucket()
     monkeypatch.setattr(events.tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(events, "RETRY_SECONDS", 0.05)
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    with made.open() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+def shipped(bucket: Bucket) -> list[str]:
+    return [json.loads(line)["prediction_id"] for line in bucket.lines()]
 
 
 def spool(tmp_path: Path) -> list[Path]:
@@ -197,7 +164,7 @@ def test_finished_segments_are_shipped_and_removed_here(bucket: Bucket, tmp_path
     wait_for(lambda: bucket.objects, "the segment")
     log.append(prediction("second"))
     log.close(10)
-    assert sorted(bucket.lines()) == ["first", "second"]
+    assert sorted(shipped(bucket)) == ["first", "second"]
     assert all(path.startswith("/log/dev/") for path in bucket.objects)
     assert spool(tmp_path) == []
 
@@ -211,7 +178,7 @@ def test_a_segment_that_is_still_written_is_not_shipped(bucket: Bucket):
     other.close(5)
     assert bucket.objects == {}
     log.close(5)
-    assert bucket.lines() == ["a-1"]
+    assert shipped(bucket) == ["a-1"]
 
 
 def test_a_store_that_fails_is_asked_again_for_the_same_object(bucket: Bucket, tmp_path: Path):
@@ -223,7 +190,7 @@ def test_a_store_that_fails_is_asked_again_for_the_same_object(bucket: Bucket, t
     again = EventLog("s3://log/dev")
     wait_for(lambda: bucket.objects, "what the process before left")
     again.close(5)
-    assert bucket.lines() == ["a-1"]
+    assert shipped(bucket) == ["a-1"]
     assert len(set(bucket.puts)) == 1
     assert spool(tmp_path) == []
 
@@ -263,4 +230,26 @@ def test_a_segment_that_is_gone_when_it_is_looked_at_waits_no_more(bucket: Bucke
     assert log.waiting_bytes == before > 0
     segment.with_name("gone.jsonl").unlink()
     log.close(5)
-    assert bucket.lines() == ["a-1"]
+    assert shipped(bucket) == ["a-1"]
+
+
+def test_a_segment_is_put_in_one_request_however_large_it_is(bucket: Bucket, tmp_path: Path):
+    log = EventLog("s3://log/dev")
+    log.append(prediction())
+    [segment] = wait_for(lambda: log.written and spool(tmp_path), "a segment")
+    whole = segment.read_bytes()
+    segment.with_name("20250101T000000Z-0.jsonl").write_bytes(whole * (events.SEGMENT_BYTES // len(whole)))
+    log.close(10)
+    assert bucket.puts == ["/log/dev/20250101T000000Z-0.jsonl", f"/log/dev/{segment.name}"]
+
+
+def test_half_a_line_that_a_killed_process_left_is_not_shipped(bucket: Bucket, tmp_path: Path):
+    log = EventLog("s3://log/dev")
+    log.append(prediction())
+    [segment] = wait_for(lambda: log.written and spool(tmp_path), "a segment")
+    whole = segment.read_bytes()
+    left = segment.with_name("20250101T000000Z-0.jsonl")
+    left.write_bytes(whole + whole[:100])
+    wait_for(lambda: not left.exists(), "what was left")
+    assert shipped(bucket) == ["a-1"]
+    log.close(5)

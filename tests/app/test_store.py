@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.app.support import ASKED, Place, ServerProcess, serving
+from tests.app.support import ASKED, Place, ServerProcess, aws, serving
 
 
 @contextmanager
@@ -63,10 +63,8 @@ def port() -> int:
 def process(place: Place, port: int) -> Iterator[ServerProcess]:
     """A process whose store is the bucket at this port, with a folder for temporary files that outlives it."""
     (place.root / "tmp").mkdir(exist_ok=True)
-    aws = {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "REGION": "us-east-1", "ALLOW_HTTP": "true"}
-    environ = {f"AWS_{name}": value for name, value in {**aws, "ENDPOINT": f"http://127.0.0.1:{port}"}.items()}
     settings = place.settings(bundles="s3://store/bundles")
-    with serving(settings, place.root / "log", TMPDIR=str(place.root / "tmp"), **environ) as server:
+    with serving(settings, place.root / "log", TMPDIR=str(place.root / "tmp"), **aws(port)) as server:
         yield server
         assert server.stop() == 0
 
