@@ -75,7 +75,8 @@ class Server(uvicorn.Server):
 def main() -> int:
     """Serve until a signal; the exit code, 2 for settings that cannot be used."""
     logging.basicConfig(handlers=[_handler()], level=logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Its warnings are about what clients send: a line for each would let anybody fill the log.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     try:
         settings = Settings.load(os.environ)
     except SettingsError as exc:

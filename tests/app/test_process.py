@@ -153,6 +153,8 @@ def test_what_is_no_http_is_a_problem_too(place: Place, tmp_path: Path, head: st
             connection.sendall(f"{head}\r\nhost: x\r\n\r\n".encode())
             answer = connection.makefile("rb").read()
         server.stop()
+        # Or anybody could fill the log.
+        assert {line["level"] for line in server.log()} == {"info"}
     head_of_answer, _, body = answer.partition(b"\r\n\r\n")
     assert head_of_answer.startswith(b"HTTP/1.1 400 ")
     assert b"content-type: application/problem+json" in head_of_answer
