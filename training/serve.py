@@ -1,29 +1,29 @@
-"""Serving a release on this machine: the pod's own command as a child process, and a first question to it."""
+"""Serving a release on this machine: the pod's own command, in this process, and a first question to it."""
 
 import os
 import shlex
-import signal
 import socket
-import subprocess
 import sys
-import time
+import threading
 import urllib.request
 
 import msgspec
 
+from app.__main__ import main
 from app.bundle import fetch_bundle
 from app.release import ReleaseError, Stack
-from app.settings import Settings
+from app.settings import PREFIX, Settings
 from training.history import current
 from training.home import Home
 
 POLL_SECONDS = 0.1
+TIMEOUT_SECONDS = 5.0
 # No balancer has to learn that this process leaves.
 GRACE_SECONDS = 2.0
 
 
 def serve(home: Home, stack: Stack, port: int, metrics_port: int) -> int:
-    """The exit code of `python -m app`, which runs until Ctrl-C or SIGTERM; its prediction log is in var/events."""
+    """The exit code of what `python -m app` does, which it does until Ctrl-C or SIGTERM; its prediction log is in var/events."""
     live = current(home, stack)
     if live is None:
         raise ReleaseError(f"{home.release(stack)} is not there; run `churn promote --stack {stack}` first")
@@ -40,15 +40,18 @@ def serve(home: Home, stack: Stack, port: int, metrics_port: int) -> int:
     golden = fetch_bundle(home.bundles_url, live.champion.bundle_digest).golden
     # Every other golden customer has its required fields only: a short line to paste.
     example = {key: value for key, value in msgspec.to_builtins(golden.customers[1]).items() if value is not None}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHURN_")}
-    with subprocess.Popen([sys.executable, "-m", "app"], env={**inherited, **settings.environment()}) as child:  # ours
-        signal.signal(signal.SIGTERM, lambda _signal, _frame: child.terminate())
-        # Ctrl-C reaches the child as well, which ends in order; this process waits for it.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if _ready(child, f"http://{settings.host}:{port}/readyz"):
-            sys.stdout.write(_hello(port, msgspec.json.encode(example).decode()))
-            sys.stdout.flush()
-    return child.returncode
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    os.environ.update(settings.environment())
+    over = threading.Event()
+    greeting = threading.Thread(target=_greet, args=(settings, msgspec.json.encode(example).decode(), over))
+    greeting.start()
+    try:
+        # Not as a child, which would stay on its ports if this process were killed.
+        return main()
+    finally:
+        over.set()
+        greeting.join()
 
 
 def _check_free(host: str, port: int, named: str) -> None:
@@ -59,21 +62,25 @@ def _check_free(host: str, port: int, named: str) -> None:
         raise ReleaseError(f"the {named} is {port}: {exc.strerror}; give a free one") from exc
 
 
-def _ready(child: subprocess.Popen[bytes], url: str) -> bool:
-    while child.poll() is None:
+def _greet(settings: Settings, customer: str, over: threading.Event) -> None:
+    """Say how to ask it, once it is ready."""
+    ready = f"http://{settings.host}:{settings.port}/readyz"
+    while not over.wait(POLL_SECONDS):
         try:
-            with urllib.request.urlopen(url):  # noqa: S310  # loopback, http
-                return True
+            urllib.request.urlopen(ready, timeout=TIMEOUT_SECONDS).close()  # loopback, http
+            hello = _hello(settings.port, customer)
         except OSError:
             # Not listening yet, or loading, or not to be ready at all: then its log says why, and it stays, as a pod would.
-            time.sleep(POLL_SECONDS)
-    return False
+            continue
+        sys.stdout.write(hello)
+        sys.stdout.flush()
+        return
 
 
 def _hello(port: int, customer: str) -> str:
     url = f"http://localhost:{port}/v1/predict"
     request = urllib.request.Request(url, customer.encode(), {"content-type": "application/json"})  # loopback, http
-    with urllib.request.urlopen(request) as response:  # noqa: S310  # likewise
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310  # likewise
         answer = response.read().decode()
     curl = f"curl -s {url} -H 'content-type: application/json' -d {shlex.quote(customer)}"
     return f"\nServing on http://localhost:{port} until Ctrl-C. Try it:\n\n{curl}\n\n{answer}\n"

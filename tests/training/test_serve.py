@@ -87,6 +87,17 @@ def test_it_prints_a_curl_line_whose_answer_is_the_one_that_it_prints(released: 
     assert [*(released.var / "events").rglob("*")]
 
 
+def test_when_it_is_killed_nothing_keeps_its_ports(released: Home, tmp_path: Path):
+    port, metrics_port = free_ports()
+    out = tmp_path / "out"
+    with serving(released, port, metrics_port, out) as process:
+        wait_for(lambda: "curl" in out.read_text(), "the curl line", seconds=30)
+        process.kill()
+        process.wait(10)
+        for each in (port, metrics_port):
+            socket.create_server(("127.0.0.1", each)).close()
+
+
 def asked(line: str, port: int) -> dict[str, object]:
     if shutil.which("curl"):
         return json.loads(subprocess.run(["/bin/sh", "-c", line], capture_output=True, check=True).stdout)
