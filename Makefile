@@ -65,6 +65,7 @@ bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public t
 	$(BIN)/python -m bench.score
 	$(BIN)/python -m bench.experiment
 	$(BIN)/python -m bench.plan
+	$(BIN)/python -m bench.canary
 
 soak: $(ENVIRONMENT) ## what the service survives, at full length; `make test` runs a tenth of it
 	SOAK=1 $(BIN)/pytest tests/survival

@@ -43,7 +43,8 @@ class Latency:
     """Requests of one route by status, and how long they took."""
 
     def __init__(self) -> None:
-        self.by_status: Counter[int] = Counter()
+        # Failures are there from the start on: of a series that begins with the first of them, no query sees it rise.
+        self.by_status: Counter[int] = Counter({500: 0, 503: 0})
         self.buckets = [0] * (len(LATENCY_BOUNDS_SECONDS) + 1)
         self.sum_seconds = 0.0
 

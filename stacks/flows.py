@@ -172,7 +172,7 @@ def _monitoring() -> Iterator[Flow]:
     )
     for target, port in scraped:
         yield Flow(source=PROMETHEUS, target=target, port=port)
-    for source in (GRAFANA, KEDA):
+    for source in (GRAFANA, KEDA, ROLLOUTS):
         yield Flow(source=source, target=PROMETHEUS, port=METRICS_PORT)
     yield Flow(source=GRAFANA, target=ALERTMANAGER, port=ALERTS_PORT)
     # What one Alertmanager has sent, the other does not send again.

@@ -11,6 +11,7 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudgetSpecArgs
 
 from stacks.balancer import DEREGISTRATION_SECONDS, ingress_metadata, ingress_spec
+from stacks.canary import REVISION, analysis, steps
 from stacks.inference_pod import PodArgs, template
 from stacks.live import Live
 from stacks.names import INFERENCE
@@ -21,8 +22,6 @@ SERVICE_PORT = 80
 # One has the customers, the other the canary; with every update they change parts, so that neither ever changes its pods while
 # the balancer looks: https://argo-rollouts.readthedocs.io/en/stable/features/traffic-management/alb/#zero-downtime-updates-with-ping-pong-feature
 PING, PONG = f"{INFERENCE.name}-ping", f"{INFERENCE.name}-pong"
-# Some scrapes at each share of the traffic, and time to look.
-PAUSE = "5m"
 # A canary that does not get ready by then is given up.
 PROGRESS_DEADLINE_SECONDS = 600
 DEPLOYMENT, ROLLOUT = Target(api_version="apps/v1", kind="Deployment"), Target(api_version="argoproj.io/v1alpha1", kind="Rollout")
@@ -44,6 +43,8 @@ class InferenceArgs:
     claim_name: pulumi.Input[str] | None = None
     nodes: str | None = None
     inbound_cidrs: Sequence[str] = ()
+    # By how much a canary's scores may differ from those of the stable pods.
+    drift_index_max: float
 
 
 class Inference(pulumi.ComponentResource):
@@ -115,9 +116,9 @@ class Inference(pulumi.ComponentResource):
             across_zones=args.sizing.zones > 1,
         )
 
-    def _scaled(self) -> pulumi.ResourceOptions:
+    def _scaled(self, *needed: pulumi.Resource) -> pulumi.ResourceOptions:
         """Options of what has replicas: their number is the autoscaler's, once there are some."""
-        return pulumi.ResourceOptions(parent=self, ignore_changes=["spec.replicas"])
+        return pulumi.ResourceOptions(parent=self, ignore_changes=["spec.replicas"], depends_on=needed)
 
     def _deployment(self) -> Target:
         k8s.apps.v1.Deployment(
@@ -138,34 +139,43 @@ class Inference(pulumi.ComponentResource):
         return DEPLOYMENT
 
     def _rollout(self) -> Target:
+        args = self._args
+        judged = k8s.apiextensions.CustomResource(
+            f"{self._name}-analysis",
+            api_version=ROLLOUT.api_version,
+            kind="AnalysisTemplate",
+            metadata=self._metadata(),
+            spec=analysis(args.sizing.config, args.drift_index_max),
+            opts=self._child,
+        )
         k8s.apiextensions.CustomResource(
             self._name,
             api_version=ROLLOUT.api_version,
             kind=ROLLOUT.kind,
             metadata=self._metadata(),
             spec={
-                "replicas": self._args.sizing.replicas_min,
+                "replicas": args.sizing.replicas_min,
                 "selector": LabelSelectorArgs(match_labels=INFERENCE.labels),
-                "strategy": {"canary": canary(self._args.sizing.config.canary_weights_percent)},
+                "strategy": {"canary": canary(args.sizing.config.canary_weights_percent)},
                 "revisionHistoryLimit": 3,
                 "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
                 "progressDeadlineAbort": True,
                 # In the Rollout itself: a workloadRef would hide a changed image from previews and CPU from the autoscaler.
-                "template": template(self._pod(), "rollouts-pod-template-hash"),
+                "template": template(self._pod(), REVISION),
             },
-            opts=self._scaled(),
+            opts=self._scaled(judged),
         )
         return ROLLOUT
 
 
 def canary(weights_percent: tuple[int, ...]) -> dict[str, object]:
-    """The shares of the traffic one after another, each held for a while; the last, all of it, is the update's end."""
+    """How the balancer gives a new revision its shares of the traffic."""
     return {
         "pingPong": {"pingService": PING, "pongService": PONG},
         "trafficRouting": {
             "alb": {"ingress": INFERENCE.name, "rootService": INFERENCE.name, "servicePort": SERVICE_PORT},
         },
-        "steps": [step for weight in weights_percent[:-1] for step in ({"setWeight": weight}, {"pause": {"duration": PAUSE}})],
+        "steps": steps(weights_percent),
         # Old pods stay until the balancer has let go of them.
         "scaleDownDelaySeconds": 2 * DEREGISTRATION_SECONDS,
     }

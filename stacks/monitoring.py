@@ -8,6 +8,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from stacks.alerts import rule_groups
+from stacks.canary import REVISION
 from stacks.chart_values import DASHBOARD_LABEL, Topic, chart_values
 from stacks.charts import release
 from stacks.config import InferenceConfig, MonitoringConfig
@@ -76,7 +77,8 @@ class Monitoring(pulumi.ComponentResource):
         if groups:
             self._custom(f"{name}-rules", "PrometheusRule", args.namespace, "churn", {"groups": groups}, later)
         if args.serving:
-            inference = pod_monitor(INFERENCE.labels, METRICS_PORT)
+            # A canary's pods are told from the stable ones.
+            inference = pod_monitor(INFERENCE.labels, METRICS_PORT) | {"podTargetLabels": [REVISION]}
             self._custom(f"{name}-inference", "PodMonitor", args.workloads_namespace, INFERENCE.name, inference, later)
             self._dashboard(f"{name}-service", args.namespace, service_dashboard(args.objective), later)
             self._dashboard(f"{name}-model", args.namespace, model_dashboard(args.config), later)

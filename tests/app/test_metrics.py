@@ -65,6 +65,7 @@ def test_latency_counts_each_request_in_all_buckets_that_hold_it():
 def test_a_scrape_shows_what_was_asked_and_answered(place: Place):
     app = create_app(place.settings())
     assert figures(app)["churn_ready"] == 0
+    assert figures(app)['churn_requests_total{route="/v1/predict",status="503"}'] == 0, "a rise is seen from the first one on"
     with served(app) as url, httpx.Client(base_url=url) as http:
         wait_for(lambda: app.state.process.service, "the service")
         for months in (1, 1, 70):

@@ -13,6 +13,7 @@ from app.contract import FEATURES
 from app.main import create_app
 from app.metrics import registry
 from stacks.alerts import rule_groups
+from stacks.canary import questions
 from stacks.config import StackConfig
 from stacks.dashboards import model_dashboard, service_dashboard
 from stacks.panels import COLUMNS, Panel, dashboard
@@ -33,6 +34,9 @@ OTHERS = {
     "rollout_info": {"namespace", "name", "strategy", "traffic_router", "phase"},
     "up": {"job", "namespace", "pod"},
 }
+
+# What Prometheus adds.
+SCRAPED = {"job": "churn/inference", "namespace": "churn", "rollouts_pod_template_hash": "new"}
 
 
 @pytest.fixture
@@ -69,16 +73,22 @@ def rules(config: StackConfig) -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
+def filled(query: str) -> str:
+    """With both revisions being one."""
+    return query.replace("{{args.canary}}", "new").replace("{{args.stable}}", "new")
+
+
 def asked(config: StackConfig) -> Iterator[Selector]:
-    """Everything that rules and panels read, but for what rules record."""
+    """Everything that rules, panels and a canary's judge read, but for what rules record."""
     recorded = {rule.get("record") for rule in rules(config)}
     exprs = [rule["expr"] for rule in rules(config)] + [target["expr"] for p in panels(config) for target in p["targets"]]
+    exprs += [filled(each.query) for each in questions(config.inference, config.monitoring.drift_index_max)]
     yield from (selector for expr in exprs for selector in selectors(expr) if selector.metric not in recorded)
 
 
 def test_rules_and_panels_read_only_what_is_exposed(prod: StackConfig, scraped: list[Sample]):
     for selector in asked(prod):
-        series = [{**sample.labels, "job": "churn/inference"} for sample in scraped if sample.name == selector.metric]
+        series = [{**sample.labels, **SCRAPED} for sample in scraped if sample.name == selector.metric]
         wanted = {label for label, _, _ in selector.matchers}
         assert any(map(selector.selects, series)) or wanted <= OTHERS.get(selector.metric, set()) != set(), selector
 

@@ -41,6 +41,7 @@ PLACES = {
     "operator": Place(address="10.30.1.5", namespace="monitoring", labels={"app.kubernetes.io/component": "prometheus-operator"}),
     "dns": Place(address="10.30.2.1", namespace="kube-system", labels={"k8s-app": "kube-dns"}),
     "keda": Place(address="10.30.2.2", namespace="keda", labels={"app.kubernetes.io/name": "keda-operator"}),
+    "rollouts": Place(address="10.30.2.4", namespace="argo-rollouts", labels={"app.kubernetes.io/name": "argo-rollouts"}),
     "elsewhere": Place(address="10.30.2.3", namespace="default"),
     "balancer": Place(address="10.30.3.1"),
     "node": Place(address="10.30.3.2"),
@@ -71,7 +72,7 @@ def out(policies: list[dict[str, Any]], name: str, *others: str) -> set[tuple[st
 
 def test_predictions_are_asked_for_from_the_vpc_and_metrics_by_prometheus(on_aws: list[dict[str, Any]]):
     # Outside of our namespaces nobody is kept in; from the VPC, a pod is told from the balancer by nothing.
-    around = {"balancer", "node", "database", "dns", "elsewhere", "keda"}
+    around = {"balancer", "node", "database", "dns", "elsewhere", "keda", "rollouts"}
     assert into(on_aws, "inference", *PORTS) == {8080: around, 9090: {"prometheus"}}
 
 
@@ -104,7 +105,7 @@ def test_a_pod_that_nobody_knows_learns_names_and_no_more(on_aws: list[dict[str,
 
 
 def test_in_monitoring_each_part_is_reached_by_those_that_work_with_it(on_aws: list[dict[str, Any]]):
-    assert into(on_aws, "prometheus", *PORTS) == {9090: {"grafana", "keda"}}
+    assert into(on_aws, "prometheus", *PORTS) == {9090: {"grafana", "keda", "rollouts"}}
     assert into(on_aws, "grafana", *PORTS) == {3000: {"prometheus"}}
     assert into(on_aws, "state-metrics", *PORTS) == {8080: {"prometheus"}}
     assert into(on_aws, "alertmanager", *PORTS) == {8080: {"prometheus"}, 9093: {"grafana", "prometheus"}}

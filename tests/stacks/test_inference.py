@@ -38,6 +38,7 @@ def declare(engine: Engine, config: InferenceConfig = CONFIG, **changes: Any) ->
         "image": IMAGE,
         "bundles": "s3://artifacts/bundles",
         "events": "s3://lake/events",
+        "drift_index_max": 0.2,
     }
     args = InferenceArgs(**{"sizing": size(config, 3, "c6i.large"), "inbound_cidrs": CALLERS, **given, **changes})
     engine.run(lambda: Inference("inference", args))
@@ -158,7 +159,8 @@ def test_a_canary_takes_its_shares_of_the_traffic_by_the_balancer(engine: Engine
     config = msgspec.structs.replace(CONFIG, canary_weights_percent=(10, 25, 50, 100))
     canary = declare(engine, config)["spec"]["strategy"]["canary"]
     assert [each["setWeight"] for each in canary["steps"] if "setWeight" in each] == [10, 25, 50]
-    assert [each["pause"] for each in canary["steps"] if "pause" in each] == [{"duration": "5m"}] * 3
+    judges = {ref["templateName"] for each in canary["steps"] for ref in each.get("analysis", {}).get("templates", [])}
+    assert judges == {engine.one("AnalysisTemplate", "inference-analysis")["metadata"]["name"]}
     root = canary["trafficRouting"]["alb"]["rootService"]
     [rule] = engine.one("Ingress", "inference")["spec"]["rules"]
     [path] = rule["http"]["paths"]
