@@ -11,9 +11,9 @@ from app.contract import CONTRACT_DIGEST, FIELDS, Customer
 
 Json = dict[str, Any]
 _TYPES = (Customer, Prediction, Batch, Predictions, Outcomes, Accepted, ModelInUse, State, Problem)
-# Any request may come too slowly, and all but the probe of life may find no room.
-_SLOW, _UNAVAILABLE = 408, 503
-_GET_PROBLEMS = (_SLOW, _UNAVAILABLE)
+# Any request may come too slowly or with too long a head, and all but the probe of life may find no room.
+_LIVEZ_PROBLEMS = (408, 431)
+_GET_PROBLEMS = (*_LIVEZ_PROBLEMS, 503)
 _BODY_PROBLEMS = (400, 413, 415, 422, *_GET_PROBLEMS)
 
 
@@ -27,7 +27,7 @@ def document(version: str, *, guarded: bool) -> Json:
         "/v1/predict/batch": _post("Score customers; a bad one is named and none is scored", Batch, 200, Predictions),
         "/v1/outcomes": _post("Report what became of customers", Outcomes, 202, Accepted),
         "/v1/model": _get("The release in use, its evidence and cards", ModelInUse),
-        "/livez": _get("Whether the process lives", State, (_SLOW,)),
+        "/livez": _get("Whether the process lives", State, _LIVEZ_PROBLEMS),
         "/readyz": _get("Whether the process takes predictions", State),
         "/openapi.json": {
             "get": {

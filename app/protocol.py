@@ -16,6 +16,9 @@ from app.web import RETRY_AFTER, Headers, problem_answer
 
 # A request that is not wholly here by then is none; looked at often enough to be closed within ten seconds.
 READ_SECONDS = 8.0
+# Of a request besides its body: its head, what frames its chunks, its trailers. uvicorn would gather them without end, and what
+# is one line copy anew with every piece. Looked at after each read, of which one is 256 KiB at most.
+MAX_HEAD_BYTES = 2**16
 # Requests that are here and not answered. A core answers more than ten thousand a second, so the last of them waits for
 # well under the 100 ms in which the next one wants to know that there is no room.
 MAX_IN_FLIGHT = 256
@@ -86,6 +89,8 @@ class Protocol(HttpToolsProtocol):
         # When the request began that is not wholly here, and whether its headers are.
         self._reads_since: float | None = None
         self._receives = False
+        # Since the request began or a piece of its body was here.
+        self._head_bytes = 0
         self._stuck_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # uvicorn's own
@@ -99,7 +104,10 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._reads_since is None:
             self._reads_since = self.loop.time()
+        self._head_bytes += len(data)
         super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._give_up(ProblemError(431, f"What is not the body has more than {MAX_HEAD_BYTES:,} bytes; send fewer headers."))
 
     def on_headers_complete(self) -> None:
         """Take the request, or refuse it before anything is made of it."""
@@ -112,6 +120,10 @@ class Protocol(HttpToolsProtocol):
         self._receives = True
         super().on_headers_complete()
         self.cycle.send = _Sender(self.cycle, self.flow)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._head_bytes = 0
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -137,14 +149,11 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()  # to close it would be to wait for the client
         elif self._reads_since is not None and now - self._reads_since > READ_SECONDS and not self.transport.is_closing():
             self._refused["slow"] += 1
-            answered = self._receives and self.cycle.response_started
-            if self.scope is None or answered:  # pyright: ignore[reportUnnecessaryComparison]  # None until a request begins
-                self.transport.close()
-            else:
-                self._end_with(ProblemError(408, f"The request did not come whole within {READ_SECONDS:g} seconds."))
+            self._give_up(ProblemError(408, f"The request did not come whole within {READ_SECONDS:g} seconds."))
 
     def _received(self) -> None:
         self._reads_since = None
+        self._head_bytes = 0
         if self._receives:
             self._receives = False
             self._load.receiving -= 1
@@ -165,6 +174,14 @@ class Protocol(HttpToolsProtocol):
         if close or self.expect_100_continue or self.flow.write_paused or not keep:
             self.transport.close()
         self.on_response_complete()
+
+    def _give_up(self, problem: ProblemError) -> None:
+        """Close the connection, with this problem for a client that asked and has no answer."""
+        answered = self._receives and self.cycle.response_started
+        if self.scope is None or answered:  # pyright: ignore[reportUnnecessaryComparison]  # None until a request begins
+            self.transport.close()
+        else:
+            self._end_with(problem)
 
     def _end_with(self, problem: ProblemError) -> None:
         self.transport.write(_told(problem, _CLOSE))
