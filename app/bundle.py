@@ -148,14 +148,22 @@ def _keep(content: Mapping[str, bytes], folder: Path) -> None:
 
 
 def _store(place: str) -> ObjectStore:
-    if place.startswith("file://") and not Path(unquote(urlsplit(place).path)).is_dir():
-        raise BundleError(f"{place} is not there; name a bundle that is in this store, or copy it there")
+    if place.startswith("file://"):
+        _check_folder(place, Path(unquote(urlsplit(place).path)))
     try:
         # Its own limit is three minutes, for which nobody would be told why the process is not ready.
         return from_url(place, retry_config=RETRIES)
     except (ValueError, GenericError) as exc:
         reason = _first_line(exc)
         raise BundleError(f"{place} is no place of a store: {reason}; give a URL such as file:///srv/bundles") from exc
+
+
+def _check_folder(place: str, folder: Path) -> None:
+    if not folder.is_dir():
+        raise BundleError(f"{place} is not there; name a bundle that is in this store, or copy it there")
+    # Followed before any digest is known: what is elsewhere on this machine would be read, and a device without end.
+    if links := [path.name for path in (folder, *folder.iterdir()) if path.is_symlink()]:
+        raise BundleError(f"{place}: {min(links)} is a link; a bundle is a folder that holds its files itself")
 
 
 def _first_line(exc: Exception) -> str:
@@ -181,7 +189,7 @@ def open_bundle(content: Mapping[str, bytes], digest: str, place: str) -> Bundle
         model=content["model.onnx"],
         golden=_parse(place, "golden.json", content, _decode_golden),
         reference=_parse(place, "reference.json", content, _decode_reference),
-        card=content["card.md"].decode(),
+        card=_parse(place, "card.md", content, bytes.decode),
     )
 
 

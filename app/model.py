@@ -1,6 +1,7 @@
 """The model of one bundle, proven on its golden customers, answering whatever asks at the same moment in one call."""
 
 import asyncio
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -71,6 +72,8 @@ def session(model: bytes) -> ort.InferenceSession:
     # An arena keeps the largest batch's memory for good.
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
+    # A graph may name files for its weights, sought from the working folder: a bundle is whole without, so nothing is found.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
