@@ -17,6 +17,7 @@ MAX_STRANGERS = 20
 _T = TypeVar("_T", Customer, Batch, Outcomes)
 _Rows = Mapping[str, msgspec.Raw]
 _encode = msgspec.json.Encoder().encode
+_TWICE = Fault(pointer="", detail="a field is given twice and cannot be read both times; give it once")
 _TYPES = {"{": "an object", "[": "an array", '"': "a string", "t": "true", "f": "false", "n": "null"}
 
 
@@ -52,7 +53,8 @@ def _second_look(body: bytes, kind: type[_T], decode: Callable[[bytes], _T]) -> 
             body = _encode(_whole_numbers(msgspec.json.decode(body)))
         with suppress(msgspec.ValidationError):
             return decode(body)
-        faults = list(_FAULTS[kind](msgspec.Raw(body)))
+        # Of a name that is there twice the last counts, here as in the decoder, which reads the others all the same.
+        faults = list(_FAULTS[kind](msgspec.Raw(body))) or [_TWICE]
     except UnicodeDecodeError as exc:
         raise ProblemError(400, f"The body is not UTF-8 at byte {exc.start:,}; send JSON in UTF-8.") from None
     except RecursionError:
