@@ -67,8 +67,8 @@ bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public t
 	$(BIN)/python -m bench.plan
 	$(BIN)/python -m bench.canary
 
-soak: $(ENVIRONMENT) ## what the service survives, at full length; `make test` runs a tenth of it
-	SOAK=1 $(BIN)/pytest tests/survival
+soak: $(ENVIRONMENT) ## what the service survives, at full length, in three quarters of an hour; `make test` runs a tenth of it
+	SOAK=1 SURVIVAL_REPORT=bench/results/survival.md $(BIN)/pytest tests/survival
 
 image: $(ENVIRONMENT) ## build the app, training and mlflow images with docker, podman or buildah, and say what is in them
 	.ci/image $(TAG)

@@ -5,8 +5,10 @@ import os
 import select
 import socket
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from threading import Event
 
 # `make soak` runs everything at full length.
 SOAK = bool(os.environ.get("SOAK"))
@@ -24,9 +26,22 @@ class Seen:
         return len(self.took_seconds.get(status, []))
 
 
-def crowd(port: int, content: bytes, people: int, seconds: float, *, patient: bool = True) -> Seen:
-    """So many clients for so long; a patient one waits for a second, as it is told, after a 503."""
+def crowd(
+    port: int,
+    content: bytes,
+    people: int,
+    seconds: float,
+    *,
+    patient: bool = True,
+    over: Event | None = None,
+    heard: Callable[[int, bytes], object] | None = None,
+) -> Seen:
+    """So many clients for so long or until it is `over`; a patient one waits for a second, as it is told, after a 503.
+
+    `heard` is told the status and the body of each answer.
+    """
     seen, asked, parts = Seen(), dict[int, float](), dict[int, bytes]()
+    over = over or Event()
     with ExitStack() as stack:
         poll = stack.enter_context(select.epoll())
         sockets = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30)) for _ in range(people)]
@@ -35,13 +50,14 @@ def crowd(port: int, content: bytes, people: int, seconds: float, *, patient: bo
             poll.register(number, select.EPOLLIN)
         until = time.perf_counter() + seconds
         again = [(0.0, number) for number in by_number]
-        while (now := time.perf_counter()) < until:
+        while (now := time.perf_counter()) < until and not over.is_set():
             while again and again[0][0] <= now:
                 number = heapq.heappop(again)[1]
                 asked[number] = time.perf_counter()
-                by_number[number].sendall(content)
+                with suppress(ConnectionError):  # gone: that is read next
+                    by_number[number].sendall(content)
             for number, _ in poll.poll(0.01):
-                if not (part := by_number[number].recv(65536)):
+                if not (part := _received(by_number[number])):
                     poll.unregister(number)
                     seen.lost += 1
                     continue
@@ -52,7 +68,16 @@ def crowd(port: int, content: bytes, people: int, seconds: float, *, patient: bo
                     continue
                 status, now = int(answer[9:12]), time.perf_counter()
                 seen.took_seconds.setdefault(status, []).append(now - asked[number])
+                if heard:
+                    heard(status, body)
                 # Not all at once, as clients are told everywhere.
                 rest = 1.0 + number % 50 / 100 if status == 503 and patient else 0.0
                 heapq.heappush(again, (now + rest, number))
     return seen
+
+
+def _received(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(65536)
+    except ConnectionError:
+        return b""  # its end, by somebody who was killed
