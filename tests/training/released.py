@@ -88,4 +88,4 @@ def churn(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command as a process of its own, ended."""
     call = "import sys; from training.cli import main; sys.argv[0] = 'churn'; main()"
     command = [sys.executable, "-c", call, "--home", str(home.root), *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)

@@ -329,6 +329,7 @@ def test_a_release_is_said_to_be_written_also_where_mlflow_then_fails(run: Run, 
     assert code == 2
     assert f"{trained.release('local')}: written" in out
     assert "MLflow at sqlite" in err
+    assert err.endswith("the release stands without it; the same command marks it there later\n")
     assert trained.release("local").exists()
 
 

@@ -190,3 +190,17 @@ def test_churn_ends_with_1_when_a_gate_refuses_and_with_2_for_bad_input(home: Ho
     wrong = churn(home, "rollback")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert len(wrong.stderr.splitlines()) == 1
+
+
+def test_a_rollback_stands_without_mlflow_and_is_marked_there_without_going_further_back(home: Home):
+    third, *_ = three_releases(home)
+    database = home.var / "mlflow.db"
+    database.write_bytes(b"no database " * 1000)
+    done = churn(home, "rollback")
+    back = releases(home, "local")[0]
+    assert (done.returncode, back.previous, back.champion.version) == (2, third, "1.0.1")
+    assert "the release stands without it; `churn rollback --stack local --to 1.0.1` marks it there later" in done.stderr
+    database.unlink()
+    again = churn(home, "rollback", "--stack", "local", "--to", "1.0.1")
+    assert (again.returncode, "already says so, nothing was written" in again.stdout) == (0, True)
+    assert releases(home, "local")[0] == back

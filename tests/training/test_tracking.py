@@ -5,8 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from tests.releases import make_variant
 from tests.training.models import quick_contents, small_table
 from training.bundle import Scorer, write_bundle
 from training.home import Home, TrackingError
+from training.sample import write_sample
 from training.search import Training, Trial
 from training.tracking import EXPERIMENT, MODEL, mark_release, tracked, tracking_uri
 
@@ -51,8 +56,12 @@ def client(home: Home) -> MlflowClient:
 
 
 def runs(home: Home) -> list[Any]:
-    experiment = client(home).get_experiment_by_name(EXPERIMENT)
-    return [*client(home).search_runs([experiment.experiment_id])] if experiment else []
+    return runs_in(client(home))
+
+
+def runs_in(client: MlflowClient) -> list[Any]:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    return [*client.search_runs([experiment.experiment_id])] if experiment else []
 
 
 def register(home: Home, *bundles: Bundle) -> None:
@@ -62,12 +71,18 @@ def register(home: Home, *bundles: Bundle) -> None:
 
 
 def versions(home: Home) -> dict[str, Any]:
-    return {version.tags["bundle_digest"]: version for version in client(home).search_model_versions(f"name = '{MODEL}'")}
+    """The latest version by bundle digest."""
+    return {version.tags["bundle_digest"]: version for version in registered(home)}
+
+
+def registered(home: Home) -> list[Any]:
+    """All versions, the latest last."""
+    return sorted(client(home).search_model_versions(f"name = '{MODEL}'"), key=lambda version: int(version.version))
 
 
 def aliases(home: Home) -> dict[str, str]:
     """Bundle digest by alias."""
-    by_version = {str(version.version): digest for digest, version in versions(home).items()}
+    by_version = {str(version.version): version.tags["bundle_digest"] for version in registered(home)}
     return {name: by_version[str(version)] for name, version in client(home).get_registered_model(MODEL).aliases.items()}
 
 
@@ -177,9 +192,9 @@ def test_where_nothing_was_ever_tracked_or_registered_there_is_nothing_to_mark(h
     assert client(home).search_registered_models() == []
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("server")
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address of a server with its database in the folder, and its process, the leader of its group."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -190,10 +205,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         subprocess.Popen(command, stdout=log, stderr=log, env=quiet, start_new_session=True) as process,
     ):
         try:
-            wait_for(lambda: _answers(port), "the MLflow server", seconds=60)
-            yield f"http://127.0.0.1:{port}"
+            wait_for(lambda: _answers(port), "the MLflow server", seconds=180)
+            yield f"http://127.0.0.1:{port}", process
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mlflow_server(tmp_path_factory.mktemp("server")) as (uri, _):
+        yield uri
 
 
 def _answers(port: int) -> bool:
@@ -218,6 +240,117 @@ def test_a_server_gets_runs_artifacts_version_and_alias(
     # Nothing of it is here.
     assert not (home.var / "mlflow.db").exists()
     assert not (home.var / "mlartifacts").exists()
+
+
+ENDLESS = 1_000_000
+
+
+class Line:
+    """The way to a server, which is cut once so many more requests have gone through."""
+
+    def __init__(self, server: str) -> None:
+        self.left = ENDLESS
+        line = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                line.left -= 1
+                if line.left < 0:
+                    return
+                connection = HTTPConnection(server.removeprefix("http://"), timeout=60)
+                connection.request(self.command, self.path, content, dict(self.headers))
+                answer = connection.getresponse()
+                found = answer.read()
+                self.send_response(answer.status)
+                self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+                self.send_header("Content-Length", str(len(found)))
+                self.end_headers()
+                self.wfile.write(found)
+                connection.close()
+
+            do_GET = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815  # the names that the server looks for
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name it overrides
+                """Say nothing."""
+
+        self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.uri = f"http://127.0.0.1:{self.httpd.server_port}"
+
+
+@pytest.fixture
+def line(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    made = Line(server)
+    thread = threading.Thread(target=made.httpd.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    yield made
+    made.httpd.shutdown()
+    made.httpd.server_close()
+    thread.join()
+
+
+def test_wherever_registration_is_cut_off_no_version_is_there_and_the_next_one_is_whole(
+    line: Line, home: Home, bundles: list[Bundle]
+):
+    folder = home.bundle(write_bundle(quick_contents("logistic-regression"), home).digest)
+
+    def register_within(requests: int) -> int:
+        """How many it took."""
+        with tracked(home, {}) as tracker:
+            line.left = requests
+            tracker.finish({"algorithm": "x"}, {"auc": 0.8}, bundles[0], [folder])
+            used = requests - line.left
+            line.left = ENDLESS
+        return used
+
+    used = register_within(ENDLESS)
+    there = len(registered(home))
+    # The last request of all is the one that registers.
+    for requests in {*range(0, used, 5), used - 1}:
+        with pytest.raises(TrackingError, match=rf"MLflow at {line.uri} does not do its part"):
+            register_within(requests)
+        line.left = ENDLESS
+        assert len(registered(home)) == there
+    register_within(used)
+    assert len(registered(home)) == there + 1
+
+
+def test_wherever_the_marking_of_a_release_is_cut_off_marking_again_completes_it(line: Line, home: Home, bundles: list[Bundle]):
+    first, second, _ = bundles
+    register(home, first, second)
+    released(home, champion=(first, "1.0.0"))
+    line.left = ENDLESS
+    released(home, champion=(second, "1.1.0"), challenger=(first, "1.0.0"))
+    used = ENDLESS - line.left
+    for requests in range(used):
+        line.left = ENDLESS
+        released(home, champion=(first, "1.0.0"))
+        line.left = requests
+        with pytest.raises(TrackingError):
+            released(home, champion=(second, "1.1.0"), challenger=(first, "1.0.0"))
+        line.left = ENDLESS
+        released(home, champion=(second, "1.1.0"), challenger=(first, "1.0.0"))
+        assert aliases(home) == {"champion": second.digest, "challenger": first.digest}
+
+
+def test_a_server_killed_while_a_training_runs_ends_it_with_one_message_and_nothing_made(home: Home, tmp_path: Path):
+    write_sample(tmp_path / "table.csv", rows=300, seed=0)
+    with mlflow_server(tmp_path) as (uri, process):
+        database = MlflowClient(f"sqlite:///{tmp_path}/server.db")
+        arguments = ["--home", str(home.root), "train", str(tmp_path / "table.csv"), "--trials", "1"]
+        environ = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+        command = [sys.executable, "-c", "from training.cli import main; main()", *arguments]
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as training:
+            wait_for(lambda: len(runs_in(database)) > 1, "the first trial", seconds=120)
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = training.communicate(timeout=120)
+    assert (training.returncode, out) == (2, "")
+    assert err.splitlines()[-1].startswith(f"MLflow at {uri} does not do its part")
+    assert "Traceback" not in err
+    assert not home.candidate.exists()
+    assert database.search_registered_models() == []
 
 
 def test_a_server_that_is_down_is_named_within_a_minute(home: Home, monkeypatch: pytest.MonkeyPatch):

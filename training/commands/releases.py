@@ -11,7 +11,7 @@ import typer
 
 from app.release import Release, Role, Stack, encode_release
 from training.commands.options import AuthorOption, CaseOption, HorizonOption, ReasonOption, StackOption, stated
-from training.home import Home
+from training.home import Home, TrackingError
 
 commands = typer.Typer()
 
@@ -127,4 +127,9 @@ def _change(home: Home, stack: Stack, write: Callable[[], Release]) -> None:
         # Last, and only now imported: what is refused is refused at once, and what was written stays written without MLflow.
         from training.tracking import mark_release
 
-        mark_release(home, release)
+        # A rollback without --to would go one release further back.
+        again = f"`churn rollback --stack {stack} --to {release.champion.version}`" if release.rollback_of else "the same command"
+        try:
+            mark_release(home, release)
+        except TrackingError as exc:
+            raise TrackingError(f"{exc}\nthe release stands without it; {again} marks it there later") from exc
