@@ -18,10 +18,11 @@ UP := var/up
 CODE := $(wildcard app/*.py training/*.py training/commands/*.py training/templates/* policies/*.py)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help up test check plan preview deploy pins mutants bench soak image scan audit lock docs clean
+.PHONY: help up test check plan preview deploy pins mutants bench soak image push scan audit secrets workflows lock docs changelog clean
+.PHONY: packages model validate ingest champion train publish promote challenge smoke affected pull-request revert-pull-request data-issue github-release
 
 help: ## list the targets
-	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
 
 up: $(UP)/released ## train on DATA (a made-up table by default) and serve on PORT until Ctrl-C
 	exec $(BIN)/churn serve --port $(PORT) --metrics-port $(METRICS_PORT)
@@ -39,7 +40,9 @@ plan: $(ENVIRONMENT) ## what STACK (dev) declares and costs, offline; RELEASE=FI
 	$(BIN)/python -m stacks.plan $(STACK) $(if $(RELEASE),--release $(RELEASE)) $(foreach each,$(SET),--set '$(each)') $(if $(AGAINST),--against $(AGAINST))
 
 # What a preview does not know yet the rules read in a plan of the same program and values.
-GUARDED = --stack $(STACK) --policy-pack policies --policy-pack-config policies/config.$(STACK).json
+# ONLY=inference leaves all else as it is, for who may touch nothing else.
+GUARDED = --stack $(STACK) --policy-pack policies --policy-pack-config policies/config.$(STACK).json \
+  $(if $(ONLY),--target '**churn:$(ONLY):**')
 preview: var/plans/$(STACK).json $(RULES) ## what `deploy` would change in STACK, refused where a rule is broken
 	pulumi preview $(GUARDED)
 
@@ -74,6 +77,16 @@ image: $(ENVIRONMENT) ## build the app, training and mlflow images with docker, 
 	.ci/image $(TAG)
 	$(BIN)/python -m images.describe var/images/app var/images/training var/images/mlflow
 
+# One reference for both kinds of machines. Tags are written once, so that what an earlier run of this commit pushed is what it is.
+PUSHED = $(REPOSITORY):$(shell git rev-parse HEAD)
+push: ## build the images for amd64 and arm64 and push them to REPOSITORY; the app's digest into OUT
+	test -n "$(REPOSITORY)" || { echo "give REPOSITORY, such as 123456789012.dkr.ecr.eu-west-1.amazonaws.com/churn" >&2; exit 2; }
+	for each in app training mlflow; do \
+	  docker buildx imagetools inspect $(PUSHED)-$$each >/dev/null 2>&1 \
+	    || TARGETS=$$each OUT= PUSH=1 PLATFORM=linux/amd64,linux/arm64 .ci/image $(PUSHED) || exit 1; done
+	digest=$$(docker buildx imagetools inspect $(PUSHED)-app --format '{{.Manifest.Digest}}') && \
+	  echo "digest=$$digest" >> $(OUT) && echo "image=$(REPOSITORY)@$$digest" >> $(OUT)
+
 scan: ## what Trivy knows against the images that `image` built: high and critical, with a fix
 	for each in app training mlflow; do \
 	  trivy image --input var/images/$$each --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1 || exit 1; done
@@ -82,6 +95,76 @@ scan: ## what Trivy knows against the images that `image` built: high and critic
 audit: $(ENVIRONMENT) ## what is known against the packages that the images' locks name; asks PyPI
 	for each in app training tracking; do \
 	  $(BIN)/pip-audit --disable-pip --require-hashes $(AUDIT) -r requirements/$$each.lock || exit 1; done
+
+secrets: $(ENVIRONMENT) ## what in git looks like a secret and is not known to be none (.secrets.baseline)
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+# actionlint is a Go program: where it is not installed, Go builds it, with the checksum that Go's own database has.
+ACTIONLINT = $(or $(shell command -v actionlint),go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
+workflows: $(ENVIRONMENT) ## lint .github: schemas, actionlint, zizmor
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(ACTIONLINT)
+	$(BIN)/zizmor -q --offline --strict-collection --persona pedantic .github
+
+# Delivery, one step at a time: a workflow gives the variables, and so may anybody.
+OUT ?= /dev/stdout
+WHY ?= /dev/stderr
+REPORT ?= var/validation.txt
+# Who writes a release; git's user.email unless given.
+BY = $(if $(CREATED_BY),--created-by $(CREATED_BY))
+
+packages: ## the Debian packages that tests use
+	.ci/packages
+
+model: $(UP)/released ## train on DATA and release on local, past every gate
+
+validate: $(ENVIRONMENT) ## whether DATA keeps the contract, and how far it moved from what STACK's champion in BUNDLES was trained on; also into REPORT
+	mkdir -p $(dir $(REPORT))
+	champion=$$($(BIN)/python -m pipelines.champion $(STACK)) && { \
+	  $(BIN)/churn validate "$(DATA)" $(if $(BUNDLES),$${champion:+--against "$(BUNDLES)/$$champion"}) > $(REPORT) 2>&1; \
+	  status=$$?; cat $(REPORT); exit $$status; }
+
+ingest: $(ENVIRONMENT) ## DATA into the LAKE
+	$(BIN)/churn ingest "$(DATA)" "$(LAKE)"
+
+champion: $(ENVIRONMENT) ## bring the bundles of STACK's release from the store BUNDLES, so that `train` can compare
+	$(BIN)/python -m pipelines.champion $(STACK) --bundles "$(BUNDLES)"
+
+train: $(ENVIRONMENT) ## train on DATA and compare with STACK's champion
+	$(BIN)/churn train "$(DATA)" --stack $(STACK)
+
+publish: $(ENVIRONMENT) ## the bundle trained last into the store BUNDLES
+	$(BIN)/churn publish --to "$(BUNDLES)"
+
+promote: $(ENVIRONMENT) ## the bundle trained last, or all of stack FROM, to STACK's release file; IMAGE=repository@sha256:...
+	$(BIN)/churn promote --stack $(STACK) $(if $(FROM),--from $(FROM)) $(if $(IMAGE),--image $(IMAGE)) $(BY)
+
+challenge: $(ENVIRONMENT) ## the bundle trained last as a challenger on STACK, if the gates let it; `better=` into OUT, the reason into WHY
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pipelines.challenge $(STACK) $(BY) >> $(OUT) 2>> $(WHY)
+
+smoke: $(ENVIRONMENT) ## whether the endpoint at URL does what it says; RELEASE=FILE that it must serve, a token in SMOKE_TOKEN
+	$(BIN)/python -m pipelines.smoke $(or $(URL),http://localhost:$(PORT)) $(if $(RELEASE),--release $(RELEASE))
+
+affected: $(ENVIRONMENT) ## what the push after the commit BEFORE asks for, into OUT
+	$(BIN)/python -m pipelines.affected $(BEFORE) >> $(OUT)
+
+pull-request: $(ENVIRONMENT) ## open or update the pull request that changes STACK's release file; GITHUB_REPOSITORY, GH_TOKEN
+	$(BIN)/python -m pipelines.propose $(STACK)
+
+revert-pull-request: $(ENVIRONMENT) ## open or update the pull request that brings STACK back to the commit BEFORE
+	git diff --quiet $(BEFORE) HEAD -- releases/$(STACK).json || $(BIN)/churn rollback --stack $(STACK) $(BY)
+	$(BIN)/python -m pipelines.propose $(STACK) --revert $(BEFORE)
+
+data-issue: $(ENVIRONMENT) ## open or update the issue about data, with the REPORT in it
+	$(BIN)/python -m pipelines.report $(REPORT)
+
+changelog: $(ENVIRONMENT) ## what changed, by version, from the commits
+	$(BIN)/git-cliff
+
+github-release: $(ENVIRONMENT) ## publish the release of the tag TAG=v1.2.3 on GitHub, with what changed since the one before
+	$(BIN)/python -m pipelines.release $(TAG)
 
 lock: $(ENVIRONMENT) ## compile requirements/*.lock from pyproject.toml
 	$(BIN)/$(LOCK) pyproject.toml --group dev -o requirements/dev.lock

@@ -1,0 +1,76 @@
+"""GitHub's interface, as far as workflows write there: one branch, one pull request and one issue, each updated in place."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+
+_TIMEOUT_SECONDS = 30
+
+
+class GitHubError(Exception):
+    """GitHub refuses, does not answer, or is not named in the environment."""
+
+
+@dataclass(frozen=True)
+class GitHub:
+    """A repository, as whoever the token belongs to."""
+
+    client: httpx.Client
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The repository that a workflow runs for; elsewhere set the same variables."""
+        repository, token = os.environ.get("GITHUB_REPOSITORY"), os.environ.get("GH_TOKEN")
+        if not repository or not token:
+            raise GitHubError("nothing says which repository, as whom; give GITHUB_REPOSITORY=owner/name and GH_TOKEN=<a token>")
+        url = f"{os.environ.get('GITHUB_API_URL', 'https://api.github.com')}/repos/{repository}"
+        headers = {
+            "accept": "application/vnd.github+json",
+            "authorization": f"Bearer {token}",
+            "x-github-api-version": "2022-11-28",
+        }
+        return cls(httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS))
+
+    def propose(self, *, branch: str, base_commit: str, tree: str, files: Mapping[str, str], title: str, body: str) -> str:
+        """The URL of the one open pull request of `branch`, which becomes `tree` with `files` on top of `base_commit`.
+
+        Commits that are made through this interface GitHub signs itself. What was on the branch before is given up: it was on
+        top of another state of main.
+        """
+        if files:
+            changed = [{"path": path, "mode": "100644", "type": "blob", "content": text} for path, text in files.items()]
+            tree = self._ask("POST", "/git/trees", {"base_tree": tree, "tree": changed})["sha"]
+        commit = self._ask("POST", "/git/commits", {"message": f"{title}\n\n{body}", "tree": tree, "parents": [base_commit]})[
+            "sha"
+        ]
+        if self._ask("GET", f"/git/matching-refs/heads/{branch}"):
+            self._ask("PATCH", f"/git/refs/heads/{branch}", {"sha": commit, "force": True})
+        else:
+            self._ask("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": commit})
+        owner = str(self.client.base_url).rstrip("/").split("/")[-2]
+        there = self._ask("GET", f"/pulls?state=open&head={owner}:{branch}")
+        if there:
+            return self._ask("PATCH", f"/pulls/{there[0]['number']}", {"title": title, "body": body})["html_url"]
+        return self._ask("POST", "/pulls", {"title": title, "body": body, "head": branch, "base": "main"})["html_url"]
+
+    def report(self, *, label: str, title: str, body: str) -> str:
+        """The URL of the one open issue with the label: made with the body, or with the body as one more comment."""
+        there = self._ask("GET", f"/issues?state=open&labels={label}")
+        if there:
+            return self._ask("POST", f"/issues/{there[0]['number']}/comments", {"body": body})["html_url"]
+        return self._ask("POST", "/issues", {"title": title, "body": body, "labels": [label]})["html_url"]
+
+    def release(self, *, tag: str, body: str) -> str:
+        """The URL of the release that now goes with the tag, which is there."""
+        return self._ask("POST", "/releases", {"tag_name": tag, "name": tag, "body": body})["html_url"]
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        try:
+            return self.client.request(method, path, json=body).raise_for_status().json()
+        except httpx.HTTPStatusError as exc:
+            raise GitHubError(f"{method} {path}: {exc.response.status_code} {exc.response.text[:500]}") from exc
+        except httpx.HTTPError as exc:
+            raise GitHubError(f"{method} {path}: {exc!r}") from exc

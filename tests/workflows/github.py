@@ -1,0 +1,103 @@
+"""As much of GitHub's interface as workflows write to, on loopback."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+TOKEN = "ghs_of_an_app"  # noqa: S105 - of nothing but this server
+
+
+@dataclass
+class Repository:
+    """What the repository holds: commits and trees by number, and what people see."""
+
+    url: str = ""
+    objects: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    branches: dict[str, str] = field(default_factory=dict[str, str])
+    pulls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    issues: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    releases: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    comments: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+
+    def environment(self) -> dict[str, str]:
+        return {"GITHUB_API_URL": self.url, "GITHUB_REPOSITORY": "ada/churn", "GH_TOKEN": TOKEN}
+
+    def commit_of(self, branch: str) -> dict[str, Any]:
+        return self.objects[int(self.branches[branch])]
+
+    def tree_of(self, branch: str) -> tuple[str, dict[str, str]]:
+        """The tree that the branch's commit starts from, and the files that it changes in it."""
+        tree = self.commit_of(branch)["tree"]
+        if not tree.isdigit() or len(tree) == 40:
+            return tree, {}
+        made = self.objects[int(tree)]
+        return made["base_tree"], {each["path"]: each["content"] for each in made["tree"]}
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: dict[str, Any]) -> tuple[int, Any]:  # noqa: PLR0911 - a route each
+        match method, path.removeprefix("/repos/ada/churn/").split("/"):
+            case "POST", ["git", "trees" | "commits"]:
+                self.objects.append(body)
+                return 201, {"sha": str(len(self.objects) - 1)}
+            case "GET", ["git", "matching-refs", "heads", *name]:
+                return 200, [{"ref": each} for each in self.branches if each.startswith("/".join(name))]
+            case "POST", ["git", "refs"]:
+                self.branches[body["ref"].removeprefix("refs/heads/")] = body["sha"]
+                return 201, {}
+            case "PATCH", ["git", "refs", "heads", *name] if body["force"]:
+                self.branches["/".join(name)] = body["sha"]
+                return 200, {}
+            case "GET", ["pulls"]:
+                return 200, [each for each in self.pulls if query["head"] == [f"ada:{each['head']}"]]
+            case "GET", ["issues"]:
+                return 200, [each for each in self.issues if query["labels"] == each["labels"]]
+            case "POST", ["pulls" | "issues" | "releases" as kind]:
+                kept: list[dict[str, Any]] = getattr(self, kind)
+                kept.append(body | {"number": len(kept) + 1, "html_url": f"https://github.example/{kind}/{len(kept) + 1}"})
+                return 201, kept[-1]
+            case "PATCH", ["pulls", number]:
+                self.pulls[int(number) - 1] |= body
+                return 200, self.pulls[int(number) - 1]
+            case "POST", ["issues", number, "comments"]:
+                self.comments.append((int(number), body["body"]))
+                return 201, {"html_url": f"https://github.example/issues/{number}#1"}
+            case _:
+                return 404, {"message": "Not Found"}
+
+
+@contextmanager
+def github() -> Iterator[Repository]:
+    repository = Repository()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            asked = urlsplit(self.path)
+            body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
+            if self.headers["authorization"] == f"Bearer {TOKEN}":
+                status, answer = repository.answer(self.command, asked.path, parse_qs(asked.query), body)
+            else:
+                status, answer = 401, {"message": "Bad credentials"}
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PATCH = answer  # noqa: N815 - the names that http.server asks for
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's own name
+            """Nothing: who fails says so."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        repository.url = f"http://127.0.0.1:{server.server_port}"
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield repository
+        finally:
+            server.shutdown()
+            thread.join()

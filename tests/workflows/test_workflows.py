@@ -1,0 +1,125 @@
+"""GitHub's workflows: nothing but make in them, and nothing that a linter knows to be wrong."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import CHECKOUT
+
+BIN = Path(sys.executable).parent
+WORKFLOWS = sorted((CHECKOUT / ".github/workflows").glob("*.yml"))
+ACTIONS = sorted((CHECKOUT / ".github/actions").glob("*/action.yml"))
+ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+
+
+def run(*command: str | Path) -> None:
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in WORKFLOWS:
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            yield f"{path.stem} {name}", job
+
+
+def steps() -> Iterator[dict[str, Any]]:
+    for _, job in jobs():
+        yield from job["steps"]
+    for path in ACTIONS:
+        yield from yaml.safe_load(path.read_text())["runs"]["steps"]
+
+
+RUNS = sorted({each["run"] for each in steps() if "run" in each})
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [
+        ("vendor.github-workflows", WORKFLOWS),
+        ("custom.github-workflows-require-timeout", WORKFLOWS),
+        ("vendor.github-actions", ACTIONS),
+        ("vendor.dependabot", [CHECKOUT / ".github/dependabot.yml"]),
+    ],
+)
+def test_every_file_is_of_githubs_schema(schema: str, files: list[Path]):
+    run(BIN / "check-jsonschema", "--builtin-schema", schema, *files)
+
+
+def test_zizmor_finds_nothing():
+    run(BIN / "zizmor", "-q", "--offline", "--strict-collection", "--persona", "pedantic", ".github")
+
+
+def test_actionlint_finds_nothing():
+    if found := shutil.which("actionlint"):
+        return run(found)
+    if not shutil.which("go"):
+        pytest.skip("actionlint is not here: install it, or Go, which then builds it")
+    asked = subprocess.run(["go", "run", ACTIONLINT, "-version"], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        pytest.skip(f"Go cannot build actionlint here: {asked.stderr.splitlines()[-1]}")
+    return run("go", "run", ACTIONLINT)
+
+
+def test_the_makefile_runs_the_same_actionlint():
+    assert ACTIONLINT in (CHECKOUT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("command", RUNS)
+def test_a_step_runs_make_and_a_target_that_is_there(command: str):
+    make, *words = shlex.split(command.replace("$STACK", "prod"))
+    assert make == "make"
+    assert "\n" not in command.strip()
+    targets = [word for word in words if "=" not in word]
+    assert targets
+    # Whether there is a rule for it, without following it.
+    run("make", "-n", *targets)
+
+
+def test_an_action_is_named_by_one_commit_everywhere_with_its_version_beside_it():
+    lines = [line for path in [*WORKFLOWS, *ACTIONS] for line in path.read_text().splitlines() if re.search(r"uses: [^.]", line)]
+    pinned = {re.fullmatch(r".*uses: ([\w./-]+)@([0-9a-f]{40}) # (v[\d.]+)", line) for line in lines}
+    assert None not in pinned
+    named = [each.group(1, 2, 3) for each in pinned if each]
+    assert len({name for name, _, _ in set(named)}) == len(set(named))
+
+
+def test_a_job_has_a_time_limit_its_own_rights_and_leaves_no_token_in_the_checkout():
+    for name, job in jobs():
+        assert job["timeout-minutes"] <= 120, name
+        assert "permissions" in job, name
+        checked_out = [each for each in job["steps"] if each.get("uses", "").startswith("actions/checkout@")]
+        assert all(each["with"]["persist-credentials"] is False for each in checked_out), name
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_begins_without_any_right_and_says_what_may_overlap(path: Path):
+    workflow = yaml.safe_load(path.read_text())
+    assert workflow["permissions"] == {}
+    assert workflow["concurrency"]["group"]
+
+
+def test_a_role_is_taken_where_its_trust_lets_it_be_taken():
+    # stacks/delivery.py: a role for releases and one for all else by environment, publishing on main, reading in pull requests.
+    for name, job in jobs():
+        for step in job["steps"]:
+            role = step.get("with", {}).get("role-to-assume", "")
+            if "-publish" in role:
+                assert "environment" not in job, name
+            if "'release' || 'deploy'" in role:
+                [stack] = re.findall(r"churn-(\w+)-", role)
+                asked = f"needs.affected.outputs.{stack} == 'release'"
+                assert asked in role
+                assert job["environment"] == f"${{{{ {asked} && '{stack}-release' || '{stack}' }}}}"
+
+
+def test_nothing_in_git_looks_like_a_secret():
+    run("make", "-s", "secrets")
