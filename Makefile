@@ -18,7 +18,7 @@ UP := var/up
 CODE := $(wildcard app/*.py training/*.py training/commands/*.py training/templates/* policies/*.py)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help up test check plan preview deploy pins mutants bench soak image push scan audit secrets workflows lock docs changelog clean
+.PHONY: help up test check plan preview deploy pins mutants bench cluster-test soak image push scan audit secrets workflows lock docs changelog clean
 .PHONY: packages model validate ingest champion train publish promote challenge smoke affected pull-request revert-pull-request data-issue github-release
 
 help: ## list the targets
@@ -46,8 +46,9 @@ GUARDED = --stack $(STACK) --policy-pack policies --policy-pack-config policies/
 preview: var/plans/$(STACK).json $(RULES) ## what `deploy` would change in STACK, refused where a rule is broken
 	pulumi preview $(GUARDED)
 
-deploy: var/plans/$(STACK).json $(RULES) ## make STACK what it declares, refused where a rule is broken
+deploy: var/plans/$(STACK).json $(RULES) ## make STACK what it declares, refused where a rule is broken; ends when its canary is decided
 	pulumi up $(GUARDED)
+	$(BIN)/python -m stacks.rollout $(STACK)
 
 var/plans/%.json: $(ENVIRONMENT) again
 	mkdir -p $(@D)
@@ -69,6 +70,9 @@ bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public t
 	$(BIN)/python -m bench.experiment
 	$(BIN)/python -m bench.plan
 	$(BIN)/python -m bench.canary
+
+cluster-test: $(ENVIRONMENT) ## canaries, roll backs, drains and scaling on the cluster of KUBECONFIG, with a transcript
+	$(BIN)/pytest -q -s -p no:xdist tests/cluster
 
 soak: $(ENVIRONMENT) ## what the service survives, at full length, in three quarters of an hour; `make test` runs a tenth of it
 	SOAK=1 SURVIVAL_REPORT=bench/results/survival.md $(BIN)/pytest tests/survival

@@ -156,7 +156,9 @@ class Inference(pulumi.ComponentResource):
             spec={
                 "replicas": args.sizing.replicas_min,
                 "selector": LabelSelectorArgs(match_labels=INFERENCE.labels),
-                "strategy": {"canary": canary(args.sizing.config.canary_weights_percent)},
+                "strategy": {
+                    "canary": canary(args.sizing.config.canary_weights_percent, back=args.live.release.rollback_of is not None)
+                },
                 "revisionHistoryLimit": 3,
                 "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
                 "progressDeadlineAbort": True,
@@ -168,14 +170,17 @@ class Inference(pulumi.ComponentResource):
         return ROLLOUT
 
 
-def canary(weights_percent: tuple[int, ...]) -> dict[str, object]:
-    """How the balancer gives a new revision its shares of the traffic."""
-    return {
+def canary(weights_percent: tuple[int, ...], *, back: bool) -> dict[str, object]:
+    """How the balancer gives a new revision its shares of the traffic; the way back is one step, once its pods are ready.
+
+    What it restores has served all of it before, and what it replaces is not to be waited for.
+    """
+    shares: dict[str, object] = {} if back else {"steps": steps(weights_percent)}
+    return shares | {
         "pingPong": {"pingService": PING, "pongService": PONG},
         "trafficRouting": {
             "alb": {"ingress": INFERENCE.name, "rootService": INFERENCE.name, "servicePort": SERVICE_PORT},
         },
-        "steps": steps(weights_percent),
         # Old pods stay until the balancer has let go of them.
         "scaleDownDelaySeconds": 2 * DEREGISTRATION_SECONDS,
     }

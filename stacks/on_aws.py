@@ -145,6 +145,7 @@ def on_aws(config: StackConfig, own: AwsConfig) -> Foundation:
     pulumi.export("artifacts_bucket", artifacts)
     pulumi.export("repository_url", storage.repository_url)
     pulumi.export("cluster_name", cluster_name)
+    pulumi.export("kubeconfig", cluster.kubeconfig)
     pulumi.export("github_connection_arn", runner.connection_arn)
     return Foundation(
         in_cluster=in_cluster,

@@ -169,6 +169,12 @@ def test_a_canary_takes_its_shares_of_the_traffic_by_the_balancer(engine: Engine
     assert services == {root, *canary["pingPong"].values()}
 
 
+def test_the_way_back_takes_no_steps(engine: Engine):
+    restoring = sealed(make_release(stack="dev", rollback_of="a" * 64))
+    back = Live(release=restoring, text=encode_release(restoring).decode(), image=IMAGE)
+    assert "steps" not in declare(engine, live=back)["spec"]["strategy"]["canary"]
+
+
 def test_the_selectors_that_argo_rollouts_narrows_are_left_to_it(engine: Engine):
     declare(engine)
     ignored = {each.inputs["metadata"]["name"]: each.ignores for each in engine.resources("Service")}
