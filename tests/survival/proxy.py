@@ -28,6 +28,15 @@ class Backend:
     answered: int = 0
     idle: list[_Connection] = field(default_factory=list)
 
+    def kept(self) -> _Connection | None:
+        """A connection that nobody uses and that the process has not closed."""
+        while self.idle:
+            reader, writer = self.idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
+
     def close_idle(self) -> None:
         while self.idle:
             self.idle.pop()[1].close()
@@ -62,10 +71,8 @@ class Proxy:
             return _NOBODY_READY
         self._turn += 1
         backend = ready[self._turn % len(ready)]
-        # Those that were closed on the other side are seen to be.
-        backend.idle = [(reader, writer) for reader, writer in backend.idle if not reader.at_eof()]
         try:
-            connection = backend.idle.pop() if backend.idle else await _connect(backend)
+            connection = backend.kept() or await _connect(backend)
             answer = await _asked(connection, request)
         except _GONE:
             return _NO_ANSWER
