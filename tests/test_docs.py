@@ -1,10 +1,66 @@
-"""What is generated is up to date."""
+"""What is generated is up to date, and what is linked is there."""
 
+import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
 CHECKOUT = Path(__file__).parents[1]
+READER = MarkdownIt("commonmark").enable("table")
+
+
+def pages() -> list[Path]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    listed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.splitlines()
+    # A template is no page before it is filled in.
+    return [CHECKOUT / each for each in sorted(listed) if (CHECKOUT / each).is_file() and "templates/" not in each]
+
+
+def inline(page: Path) -> Iterator[Token]:
+    for block in READER.parse(page.read_text()):
+        yield from block.children or ()
+
+
+def links(page: Path) -> Iterator[tuple[str, str]]:
+    """The text and target of each link and picture of the page that leads to a file or heading here."""
+    tokens = list(inline(page))
+    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+        target = str(token.attrGet("href") or token.attrGet("src") or "")
+        if target and not re.match(r"[a-z]+:", target):
+            yield (after.content if after else ""), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of the page's headings."""
+    blocks = READER.parse(page.read_text())
+    headings = [after.content for block, after in pairwise(blocks) if block.type == "heading_open"]
+    return {re.sub(r"[^\w\- ]", "", each.replace("`", "").lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_every_link_leads_somewhere(page: Path):
+    broken: list[str] = []
+    for _, target in links(page):
+        path, _, anchor = target.partition("#")
+        to = (page.parent / path).resolve() if path else page
+        if not to.exists() or (anchor and anchor not in anchors(to)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_every_test_that_a_page_names_is_in_the_file_that_it_links():
+    named = [(text, page, target) for page in pages() for text, target in links(page) if re.fullmatch(r"test_\w+", text)]
+    assert named
+    for text, page, target in named:
+        tree = ast.parse((page.parent / target).read_text())
+        assert text in {each.name for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)}, f"{page.name}: {text}"
 
 
 def test_the_field_table_in_the_docs_is_that_of_the_contract():
