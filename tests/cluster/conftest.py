@@ -14,6 +14,7 @@ import pytest
 
 Object = dict[str, Any]
 GIVE_UP_AFTER_SECONDS = 90
+APPLY = "application/apply-patch+yaml"
 
 
 def poll(done: Callable[[], bool], otherwise: Callable[[], str]) -> None:
@@ -44,15 +45,20 @@ class Cluster:
     def apply(self, manifest: Object, *, dry_run: bool = False) -> Object:
         """The object as the server has it. Raises RefusedError, for one over a field that it does not know."""
         strict = {"fieldManager": "churn-tests", "fieldValidation": "Strict", "force": "true"}
-        return self._call("PATCH", self._path(manifest), strict | ({"dryRun": "All"} if dry_run else {}), manifest)
+        return self._call("PATCH", self._path(manifest), strict | ({"dryRun": "All"} if dry_run else {}), manifest, APPLY)
+
+    def patch_status(self, manifest: Object, status: Object) -> Object:
+        """As `kubectl patch --subresource=status --type=merge` does."""
+        return self._call("PATCH", f"{self._path(manifest)}/status", body={"status": status}, kind="application/merge-patch+json")
 
     def get(self, manifest: Object) -> Object:
         return self._call("GET", self._path(manifest))
 
-    def delete(self, manifest: Object) -> None:
+    def delete(self, manifest: Object, grace_seconds: int | None = None) -> None:
         """Without waiting; what is not there is left so."""
+        grace = {} if grace_seconds is None else {"gracePeriodSeconds": str(grace_seconds)}
         try:
-            self._call("DELETE", self._path(manifest), {"propagationPolicy": "Background"})
+            self._call("DELETE", self._path(manifest), {"propagationPolicy": "Background", **grace})
         except RefusedError as refused:
             if refused.status != 404:
                 raise
@@ -107,8 +113,14 @@ class Cluster:
         place = f"/namespaces/{manifest['metadata']['namespace']}" if kind["namespaced"] else ""
         return f"{prefix}{place}/{kind['name']}/{name}"
 
-    def _call(self, method: str, path: str, params: dict[str, str] | None = None, body: Object | None = None) -> Object:
-        kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
+    def _call(
+        self,
+        method: str,
+        path: str,
+        params: dict[str, str] | None = None,
+        body: Object | None = None,
+        kind: str = "application/json",
+    ) -> Object:
         content = None if body is None else json.dumps(body)
         answer = self._client.request(method, path, params=params, headers={"content-type": kind}, content=content)
         if answer.is_error:

@@ -5,34 +5,15 @@ from typing import Any
 
 import pytest
 
-from stacks.flows import OURS
-from stacks.manifests import manifests
-from stacks.names import INFERENCE_NODES, NODES
 from stacks.record import Plan
 from tests.cluster.conftest import Cluster, Object, RefusedError
+from tests.cluster.declared import in_order, is_of_charts, of_kind, played_nodes
 from tests.stacks.wholes import complete
-
-# What makes pods or is needed by them to start.
-FIRST = ("Namespace", "PriorityClass", "StorageClass", "ServiceAccount", "PersistentVolumeClaim")
 
 
 @pytest.fixture(scope="session", params=["local", "dev", "staging", "prod"])
 def plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return complete(request.param, tmp_path_factory.mktemp("releases"))
-
-
-def in_order(plan: Plan) -> list[Object]:
-    """The objects of a plan, what others need first."""
-    objects = [manifest for _, manifest in manifests(plan)]
-    return sorted(objects, key=lambda each: FIRST.index(each["kind"]) if each["kind"] in FIRST else len(FIRST))
-
-
-def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
-    return [each for each in objects if each["kind"] in kinds]
-
-
-def is_of_charts(manifest: Object) -> bool:
-    return manifest["kind"] == "Namespace" and manifest["metadata"]["name"] not in OURS
 
 
 @pytest.fixture
@@ -48,20 +29,10 @@ def emptied(cluster: Cluster, plan: Plan) -> Iterator[Cluster]:
 @pytest.fixture
 def fitted(emptied: Cluster) -> Iterator[Cluster]:
     """Nodes as the node groups of AWS have them, and a volume as a provisioner would make it."""
-    nodes = emptied.list("/api/v1/nodes")
-    if not all("kwok.x-k8s.io/node" in each["metadata"].get("annotations", {}) for each in nodes):
-        pytest.skip("the nodes are real and have no image of ours; give a cluster whose nodes kwok plays")
-    for each in nodes:
-        emptied.apply(node(each["metadata"]["name"], {NODES: INFERENCE_NODES}))
-    emptied.apply(VOLUME)
-    yield emptied
-    emptied.delete(VOLUME)
-    for each in nodes:
-        emptied.apply(node(each["metadata"]["name"], {}))
-
-
-def node(name: str, labels: dict[str, str]) -> Object:
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+    with played_nodes(emptied):
+        emptied.apply(VOLUME)
+        yield emptied
+        emptied.delete(VOLUME)
 
 
 VOLUME: Object = {

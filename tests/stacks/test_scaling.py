@@ -1,6 +1,8 @@
 import re
+from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -8,7 +10,9 @@ from app.main import GETS, POSTS, UNMATCHED
 from app.metrics import Metrics
 from stacks.scaling import REQUESTS_PER_SECOND, Scaling, ScalingArgs, Target
 from stacks.sizing import size
+from tests.app.support import ASKED, Place, serving, variant, wait_for
 from tests.stacks.conftest import Engine
+from tests.stacks.prometheus import ask, prometheus
 from tests.stacks.test_sizing import CONFIG
 
 SIZING = size(CONFIG, 3, "c6i.large")
@@ -64,3 +68,20 @@ def test_the_request_rate_is_of_a_metric_that_the_app_has_from_its_start():
     [routes] = re.findall(r'route=~"([^"]+)"', REQUESTS_PER_SECOND)
     assert set(POSTS) <= {route for route in samples if re.fullmatch(routes, route)}
     assert not {route for route in samples if re.fullmatch(routes, route)} & {"/livez", "/readyz"}
+
+
+def test_prometheus_counts_the_requests_that_clients_sent_and_no_others(tmp_path: Path):
+    place, sent, window_seconds = Place(tmp_path), 300, 120
+    place.write_release(variant(place.add_bundle()))
+    with serving(place.settings(), tmp_path / "log") as server, httpx.Client(base_url=server.url) as http:
+        wait_for(lambda: http.get("/readyz").is_success, "the service")
+        pod = {"targets": [server.metrics_url.split("/")[2]], "labels": {"namespace": "churn", "pod": "one"}}
+        with prometheus(tmp_path / "prometheus", {"job_name": "churn/inference", "static_configs": [pod]}) as address:
+            # A scrape has seen that there was none before.
+            wait_for(lambda: ask(address, REQUESTS_PER_SECOND) == 0, "the first scrapes")
+            for _ in range(sent):
+                http.post("/v1/predict", json=ASKED).raise_for_status()
+                http.get("/livez")
+            # Between scrapes Prometheus extends what it saw, less so the longer it has looked.
+            rate = pytest.approx(sent / window_seconds, rel=0.1)
+            wait_for(lambda: ask(address, REQUESTS_PER_SECOND) == rate, "the rate that was sent", 60)

@@ -1,0 +1,118 @@
+"""Canaries on a real API server with Argo Rollouts and a real Prometheus. No balancer is there: what it would be told is read.
+
+The metrics are played, by the application's own code; everything that decides is real, and looks every second.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stacks.record import Plan
+from tests.cluster.conftest import Cluster
+from tests.cluster.player import Behaviour
+from tests.cluster.service import NAMESPACE, Service, first_bad, narrate, release, seconds, served
+from tests.stacks.wholes import complete
+
+# What the promises are about.
+ABORTED_WITHIN_SECONDS = BACK_WITHIN_SECONDS = 30
+
+
+@pytest.fixture(scope="session")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return complete("staging", tmp_path_factory.mktemp("releases"))
+
+
+@pytest.fixture
+def service(cluster: Cluster, plan: Plan, tmp_path: Path) -> Iterator[Service]:
+    with served(cluster, plan, tmp_path) as service:
+        yield service
+
+
+def test_a_healthy_canary_takes_its_shares_and_is_promoted(service: Service):
+    narrate("\nA healthy canary:")
+    before = service.revisions()["stable"]
+    service.release(release("staging"))
+    code, said = service.decision()
+    assert (code, "promoted:" in said) == (0, True), said
+    after = service.revisions()
+    assert before != after["stable"] == after["declared"]
+    service.until(lambda: service.shares() == {after["stable"]: 100}, "all requests to the new pods")
+    assert {each["status"]["phase"] for each in service.runs()} == {"Successful"}
+    assert len(service.runs()) == 3
+
+
+def test_a_bad_canary_is_rolled_back_and_stable_pods_serve_again(service: Service):
+    narrate("\nA bad canary, of which one answer in twenty is 503:")
+    stable = service.revisions()["stable"]
+    service.player.canary = Behaviour(failed=15)
+    service.release(release("staging"))
+    code, said = service.decision()
+    assert code == 1, said
+    assert "rolled back: errors was" in said
+    assert "at 10 % of the requests" in said
+    back = service.until(lambda: service.shares() == {stable: 100}, "all requests to the stable pods")
+    aborted = seconds(service.now()["status"]["abortedAt"]) - first_bad(service.runs())
+    narrate(
+        f"  aborted {aborted:.0f} s after the first bad answer; all requests to the stable pods {back:.1f} s after the waiter"
+    )
+    assert aborted <= ABORTED_WITHIN_SECONDS
+    assert service.ready(stable) == service.rollout["spec"]["replicas"]
+    assert_nothing_is_left_of_canaries(service, stable)
+
+
+def assert_nothing_is_left_of_canaries(service: Service, stable: str) -> None:
+    replicas = service.rollout["spec"]["replicas"]
+    service.until(lambda: {k: v for k, v in service.replica_sets().items() if v} == {stable: replicas}, "down to the stable pods")
+    declared = service.revisions()["declared"]
+    service.until(lambda: service.ready(declared) == 0, "without pods of the canary")
+    maps = service.cluster.list(f"/api/v1/namespaces/{NAMESPACE}/configmaps")
+    assert {each["metadata"]["name"] for each in maps} == {"kube-root-ca.crt"}
+
+
+def test_an_idle_canary_stays_where_it_is_and_is_looked_at_again_when_asked_to(service: Service):
+    narrate("\nAn idle canary:")
+    stable = service.revisions()["stable"]
+    service.player.canary = Behaviour(requests=1)
+    service.release(release("staging"))
+    code, said = service.decision()
+    assert code == 1, said
+    assert "insufficient evidence:" in said
+    assert "of 1,000 predictions at 10 % of the requests" in said
+    declared = service.revisions()["declared"]
+    assert service.shares() == {stable: 90, declared: 10}
+    narrate("Then it is asked for predictions, and looked at again:")
+    service.player.canary = Behaviour()
+    service.cluster.patch_status(service.rollout, {"pauseConditions": None})
+    assert service.decision()[0] == 0
+    assert service.revisions()["stable"] == declared
+
+
+def test_the_way_back_is_one_step_and_needs_no_evidence(service: Service):
+    narrate("\nA release that is promoted, and rolled back later:")
+    bad = release("staging")
+    service.release(bad, steps=False)
+    assert service.decision()[0] == 0
+    replaced = service.revisions()["stable"]
+    service.player.canary = Behaviour(requests=0)
+    service.release(release("staging", previous=bad.digest, rollback_of=bad.digest), steps=False)
+    seconds_back = service.until(lambda: serves_alone(service, service.revisions()["declared"], replaced), "all requests to it")
+    narrate(f"  all requests to the restored release after {seconds_back:.1f} s")
+    assert seconds_back <= BACK_WITHIN_SECONDS
+    assert service.decision()[0] == 0
+    service.until(lambda: service.replica_sets()[replaced] == 0, "without pods of the release before")
+
+
+def serves_alone(service: Service, declared: str, replaced: str) -> bool:
+    return declared != replaced and service.shares() == {declared: 100} and service.ready(declared) > 0
+
+
+def test_what_cannot_be_decided_ends_with_another_code_than_what_is_refused(service: Service):
+    service.player.canary = Behaviour(requests=0)
+    service.release(release("staging"))
+    code, said = service.decision("--give-up-after", "3")
+    assert (code, "not decided within 3 s" in said) == (2, True), said
+    service.cluster.delete(service.rollout)
+    service.cluster.until_gone(service.rollout)
+    code, said = service.decision()
+    assert (code, "cannot be read" in said) == (2, True), said
