@@ -25,15 +25,18 @@ class Checkout:
     def home(self) -> Home:
         return Home(self.root)
 
-    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def environment(self) -> dict[str, str]:
         # What the tests themselves run under is no business of the targets.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "GH_", "MAKE", "MFLAGS"))}
         # The environment has the original installed; the copy is what is meant.
-        path = {"PYTHONPATH": str(self.root), "GIT_CONFIG_GLOBAL": os.devnull}
+        return kept | {"PYTHONPATH": str(self.root), "GIT_CONFIG_GLOBAL": os.devnull}
+
+    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """The target's end, whatever its exit code."""
+        own = self.environment() | environment
         return subprocess.run(
-            ["make", *arguments],
-            cwd=self.root, env=kept | path | environment, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+            ["make", *arguments], cwd=self.root, env=own, capture_output=True, text=True, check=False, timeout=300
+        )
 
     def done(self, *arguments: str, **environment: str) -> str:
         """What the target printed that has to succeed."""
