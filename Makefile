@@ -10,6 +10,8 @@ METRICS_PORT ?= 9090
 DATA ?= var/sample.csv
 TAG ?= churn
 STACK ?= dev
+BASE ?= origin/main
+HEAD ?= HEAD
 
 BIN := .venv/bin
 ENVIRONMENT := .venv/complete
@@ -18,7 +20,7 @@ UP := var/up
 CODE := $(wildcard app/*.py training/*.py training/commands/*.py training/templates/* policies/*.py)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help up test check plan preview deploy pins mutants bench cluster-test soak image push scan audit secrets workflows lock docs changelog clean
+.PHONY: help up test check plan review review-comment preview deploy pins mutants bench cluster-test soak image push scan audit secrets workflows lock docs changelog clean
 .PHONY: packages model validate ingest champion train publish promote challenge smoke affected pull-request revert-pull-request data-issue github-release
 
 help: ## list the targets
@@ -38,6 +40,12 @@ check: $(ENVIRONMENT) ## lint, format, types, import rules
 
 plan: $(ENVIRONMENT) ## what STACK (dev) declares and costs, offline; RELEASE=FILE, SET="key=value ...", AGAINST=FILE (a plan kept before)
 	$(BIN)/python -m stacks.plan $(STACK) $(if $(RELEASE),--release $(RELEASE)) $(foreach each,$(SET),--set '$(each)') $(if $(AGAINST),--against $(AGAINST))
+
+review: $(ENVIRONMENT) ## what HEAD does to infrastructure, cost, model and contract beside BASE (two commits), offline; OUT=FILE, JSON=FILE
+	$(BIN)/python -m stacks.review $(if $(OUT),--out $(OUT)) $(if $(JSON),--json $(JSON)) -- $(BASE) $(HEAD)
+
+review-comment: $(ENVIRONMENT) ## put the review in OUT into the one comment of the pull request PR
+	$(BIN)/python -m stacks.review_comment $(PR) $(OUT)
 
 # What a preview does not know yet the rules read in a plan of the same program and values.
 # ONLY=inference leaves all else as it is, for who may touch nothing else.

@@ -1,12 +1,13 @@
 """Plans as text: one as a tree, two as what is different."""
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, cast
 
+import msgspec
 import yaml
 
-from stacks.cost import Cost
+from stacks.cost import Cost, component_of
 from stacks.record import CHART, Plan, Resource
 from stacks.replacing import replaced
 
@@ -109,20 +110,48 @@ def _parts(cost: Cost, component: str) -> Iterator[str]:
         yield f"  {usd:>12,.2f}  {count}{what}: {quantity:,g} {unit} at {same[0].unit_usd:g}{range_}"
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What is different in one resource; `values` are the places that change, each with its old and new value."""
+
+    kind: Literal["added", "removed", "changed"]
+    component: str
+    type: str
+    name: str
+    protect: bool
+    replaced: bool = False
+    values: tuple[tuple[str, Any, Any], ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """It as text, a place a line."""
+        sign = {"added": "+", "removed": "-", "changed": "~"}[self.kind]
+        yield f"{sign} {self.type} {self.name}" + ("  REPLACED" if self.replaced else "")
+        yield from _values(self.values)
+
+
+def changes(before: Plan, after: Plan) -> Iterator[Change]:
+    """What is added, removed and changed, in this order, by the resource's name."""
+    old, new = ({each.key: each for each in plan.resources} for plan in (before, after))
+    yield from (_change("added", new[key], new) for key in sorted(new.keys() - old.keys()))
+    yield from (_change("removed", old[key], old) for key in sorted(old.keys() - new.keys()))
+    for key in sorted(old.keys() & new.keys()):
+        if values := _changed(_all(old[key]), _all(new[key])):
+            is_replaced = replaced(new[key].type, [place for place, _, _ in values])
+            # Only what was protected stops an engine that is to delete it.
+            change = _change("changed", new[key], new)
+            yield msgspec.structs.replace(change, protect=old[key].protect, replaced=is_replaced, values=values)
+
+
+def _change(kind: Literal["added", "removed", "changed"], of: Resource, among: dict[str, Resource]) -> Change:
+    return Change(kind=kind, component=component_of(of, among), type=of.type, name=of.name, protect=of.protect)
+
+
 def difference(before: Plan, after: Plan) -> Iterator[str]:
     """What is added (+), removed (-) and changed (~), with old and new values."""
-    old, new = ({each.key: each for each in plan.resources} for plan in (before, after))
-    yield from (f"+ {key}" for key in sorted(new.keys() - old.keys()))
-    yield from (f"- {key}" for key in sorted(old.keys() - new.keys()))
-    for key in sorted(old.keys() & new.keys()):
-        is_, was = _all(new[key]), _all(old[key])
-        if places := _changed(was, is_):
-            yield f"~ {key}" + ("  REPLACED" if replaced(new[key].type, places) else "")
-            yield from _changes(places, was, is_)
-    was, is_ = dict(_flat(before.outputs)), dict(_flat(after.outputs))
-    if places := _changed(was, is_):
+    for each in changes(before, after):
+        yield from each.lines()
+    if values := _changed(dict(_flat(before.outputs)), dict(_flat(after.outputs))):
         yield "~ outputs"
-        yield from _changes(places, was, is_)
+        yield from _values(values)
 
 
 def cost_difference(before: Cost, after: Cost) -> Iterator[str]:
@@ -149,12 +178,12 @@ def _all(resource: Resource) -> dict[str, Any]:
     return {**dict(_flat(resource.inputs)), **{f"({name})": value for name, value in options.items()}}
 
 
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [place for place in sorted(old.keys() | new.keys()) if old.get(place) != new.get(place)]
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[tuple[str, Any, Any], ...]:
+    return tuple((at, old.get(at), new.get(at)) for at in sorted(old.keys() | new.keys()) if old.get(at) != new.get(at))
 
 
-def _changes(places: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    return (f"    {place}: {_text(old.get(place))} -> {_text(new.get(place))}" for place in places)
+def _values(changed: Iterable[tuple[str, Any, Any]]) -> Iterator[str]:
+    return (f"    {place}: {_text(was)} -> {_text(is_)}" for place, was, is_ in changed)
 
 
 def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,435 @@
+"""Reviews of a real git history, each commit planned by its own code."""
+
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.contract import CONTRACT_DIGEST, FIELDS
+from app.release import encode_release
+from stacks import review_comment
+from stacks.review import main
+from stacks.review_commits import Commit, commit_of, read, worktrees
+from stacks.review_compare import Money, Review, Said, StackReview, between
+from stacks.review_contract import Record, compared
+from stacks.review_model import ModelReview, Row
+from stacks.review_page import MARKER, page
+from stacks.review_preview import Previews, previews
+from stacks.review_risk import risks
+from tests.conftest import CHECKOUT
+from tests.releases import IMAGE, compared_with, estimate, make_release, make_variant, successor
+
+# What a plan is made of, with one stack, as each further one takes a second of the processor for each commit.
+PARTS = ("app", "policies", "stacks", "Dockerfile", "Pulumi.yaml", "Pulumi.dev.yaml")
+OWN = msgspec.structs.replace(IMAGE, repository="123456789012.dkr.ecr.eu-west-1.amazonaws.com/churn")
+LIVE = make_release(stack="dev", image=OWN)
+BETTER = successor(LIVE)
+WORSE_EVIDENCE = compared_with(
+    LIVE.champion.bundle_digest,
+    auc_difference=estimate(-0.05, 0.01),
+    profit_difference_usd_per_month=estimate(-900.0, 100.0),
+    decisions_changed_count=210,
+)
+WORSE = successor(LIVE, variants=(make_variant(bundle_digest="b" * 64, version="1.0.1", evidence=WORSE_EVIDENCE),))
+HERE = Record(digest=CONTRACT_DIGEST, fields=FIELDS)
+Edit = Callable[[Path], object]
+
+
+def edit(file: str, old: str, new: str) -> Edit:
+    def change(folder: Path) -> None:
+        path = folder / file
+        text = path.read_text()
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new))
+
+    return change
+
+
+def release(content: bytes) -> Edit:
+    return lambda folder: (folder / "releases" / "dev.json").write_bytes(content)
+
+
+NODES = edit("Pulumi.dev.yaml", "cluster:systemNodesMin: 2", "cluster:systemNodesMin: 3")
+PAYMENT = edit("app/contract.py", '"mailed-check", "bank-transfer"', '"bank-transfer"')
+CASES: dict[str, Sequence[Edit]] = {
+    "base": (),
+    "nothing": (lambda folder: (folder / "notes.md").write_text("nothing that a plan reads"),),
+    "database": (edit("stacks/database.py", 'username="mlflow"', 'username="tracking"'),),
+    "worse": (release(encode_release(WORSE)),),
+    "contract": (PAYMENT,),
+    "violation": (edit("Pulumi.dev.yaml", "publicAccessCidrs: []", "publicAccessCidrs: [203.0.113.7/32]"),),
+    "dear": (edit("Pulumi.dev.yaml", "network:nat: one", "network:nat: per-zone"),),
+    "unreadable": (edit("Pulumi.dev.yaml", "network:nat: one", "network:nat: two"),),
+    "all": (NODES, PAYMENT, release(encode_release(BETTER))),
+}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    alone = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    names = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+    return subprocess.run(
+        ["git", "-C", str(folder), *names, *arguments], check=True, capture_output=True, text=True, env=alone
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a branch for each case, all from the branch `base`."""
+    folder = tmp_path_factory.mktemp("history")
+    for part in PARTS:
+        if (CHECKOUT / part).is_dir():
+            shutil.copytree(CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+        else:
+            shutil.copy(CHECKOUT / part, folder / part)
+    (folder / "releases").mkdir()
+    release(encode_release(LIVE))(folder)
+    git(folder, "init", "--quiet", "--initial-branch=base")
+    for case, edits in CASES.items():
+        if case != "base":
+            git(folder, "checkout", "--quiet", "-b", case, "base")
+        for each in edits:
+            each(folder)
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", "-m", case)
+    git(folder, "checkout", "--quiet", "base")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def commits(history: Path) -> dict[str, Commit]:
+    """What each commit says of itself."""
+    names = [case for case in CASES if case != "nothing"]
+    found: dict[str, Commit] = {}
+    # Two by two, as many as there are in a review: each takes half a gigabyte.
+    for pair in zip(names[::2], names[1::2], strict=True):
+        ids = [commit_of(history, "HEAD", case) for case in pair]
+        with worktrees(history, ids) as places:
+            found |= zip(pair, read(places, ids), strict=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def reviewed(commits: dict[str, Commit]) -> Callable[[str], Review]:
+    return lambda case: between(commits["base"], commits[case], Previews(missing="nobody asked"))
+
+
+def dev(review: Review) -> StackReview:
+    [found] = review.stacks
+    return found
+
+
+def test_a_replaced_database_is_the_risk_and_flagged_among_the_differences(reviewed: Callable[[str], Review]):
+    review = reviewed("database")
+    assert risks(review) == ["replaces the database (dev)"]
+    text = page(review)
+    assert "**Risk:** replaces the database (dev)" in text
+    assert "! aws:rds/instance:Instance database  REPLACED\n    username: mlflow -> tracking" in text
+    assert "**1 of them replaced**" in text
+
+
+def test_a_worse_model_is_told_in_figures_in_money_and_by_the_gates(reviewed: Callable[[str], Review]):
+    review = reviewed("worse")
+    assert risks(review) == ["breaks a rule or the budget (dev)", "has a worse model (dev)"]
+    text = page(review)
+    assert "1.0.0 → 1.0.1, AUC -0.0500 (-0.0600 to -0.0400), **worse**" in text
+    assert "- decisions changed: 210 of 1,400 (15.0%)" in text
+    assert "- profit on the same rows, USD a month for 1,000 customers: -643 (-714 to -571)" in text
+    [new] = [each.message for each in dev(review).said if each.new]
+    assert "model-gate: " in new
+    assert "auc: champion 1.0.1" in new
+
+
+def test_a_narrower_contract_is_major_and_wants_another_bundle(reviewed: Callable[[str], Review]):
+    review = reviewed("contract")
+    assert "breaks clients by the contract" in risks(review)
+    text = page(review)
+    assert "**Contract:** **major**, it refuses what clients send today. Bundles made before do not fit it" in text
+    assert r"| payment\_method | mailed-check is refused now | major |" in text
+
+
+def test_a_broken_rule_is_new_once_and_named(reviewed: Callable[[str], Review]):
+    review = reviewed("violation")
+    assert risks(review) == ["breaks a rule or the budget (dev)"]
+    assert any("eks-private-endpoint" in each.message and each.new for each in dev(review).said if each.level == "refused")
+    assert "refused (new)  stack dev: eks-private-endpoint" in page(review)
+
+
+def test_what_was_refused_before_is_not_new(commits: dict[str, Commit]):
+    review = between(commits["violation"], commits["violation"], Previews())
+    assert dev(review).refused
+    assert not any(each.new for each in dev(review).said)
+    assert not risks(review)
+
+
+def test_a_jump_of_cost_is_told_by_component(reviewed: Callable[[str], Review]):
+    review = reviewed("dear")
+    [risk] = [risk for risk in risks(review) if risk.startswith("costs ")]
+    money = dev(review).cost
+    assert money.before is not None
+    assert money.after == pytest.approx(money.before + 73)
+    assert risk == f"costs {73 / money.before:.0%} more (dev)"
+    assert "| network | 4 | 0 | 2 | 0 | 36.50 → 109.50 (**+73.00**) |" in page(review)
+
+
+def test_a_stack_that_cannot_be_planned_says_why_and_is_not_gone(reviewed: Callable[[str], Review]):
+    review = reviewed("unreadable")
+    assert dev(review).refused
+    assert not dev(review).changes
+    assert risks(review) == ["cannot be planned (dev)"]
+    assert "network:nat is two" in page(review)
+
+
+def test_nodes_a_model_and_the_contract_at_once_are_all_in_one_comment(reviewed: Callable[[str], Review]):
+    text = page(reviewed("all"))
+    assert "minSize: 2 -> 3" in text
+    assert "1.0.0 → 1.0.1, AUC +0.0010 (-0.0030 to +0.0050)" in text
+    assert "**worse**" not in text
+    assert "mailed-check is refused now" in text
+    table = text.partition("<details>")[0].splitlines()
+    assert len(table) < 25, "one screen before anything is unfolded"
+
+
+def test_a_stack_that_comes_or_goes_is_all_its_resources_and_all_its_cost(commits: dict[str, Commit]):
+    without = msgspec.structs.replace(commits["base"], stacks={}, releases={})
+    comes, goes = (between(*pair, Previews()) for pair in ((without, commits["base"]), (commits["base"], without)))
+    assert (dev(comes).state, dev(goes).state) == ("new", "gone")
+    assert {each.kind for each in dev(comes).changes} == {"added"}
+    assert dev(comes).cost.more == -dev(goes).cost.more > 0
+    assert "deletes the database (dev)" in risks(goes)
+
+
+def test_a_comment_fits_into_github_however_much_changes(commits: dict[str, Commit]):
+    without = msgspec.structs.replace(commits["base"], stacks={}, releases={})
+    many = {f"dev{number}": commits["base"].stacks["dev"] for number in range(4)}
+    text = page(between(without, msgspec.structs.replace(without, stacks=many), Previews()))
+    assert len(text) < 65_536
+    assert "more lines" in text
+
+
+def test_a_commit_cannot_write_into_the_comment_what_it_likes():
+    evil = f"`````\n</details>{MARKER} @everyone [click](http://x.example) | x"
+    said = (Said(level="refused", message=evil, new=True),)
+    model = ModelReview(
+        before="1.0.0",
+        after="1.0.0",
+        champion_changes=False,
+        changes=(evil,),
+        rows=(Row(figure="profit", before=None, after=None),),
+        subgroups=(),
+    )
+    nothing = Money(before=1, after=1)
+    stack = StackReview(stack="dev", state="changed", cost=nothing, cost_at_most=nothing, said=said, model=model)
+    text = page(Review(base="1", head="2", stacks=(stack,), contract=compared(HERE, HERE), previews=Previews()))
+    [opening, closing] = [line for line in text.splitlines() if line.startswith("``````")]
+    outside = text.partition(opening)[0] + text.rpartition(f"\n{closing}\n")[2]
+    assert outside.count(MARKER) == 1
+    assert "@everyone" not in outside
+    assert "[click](" not in outside
+
+
+def test_the_command_writes_both_forms_and_leaves_no_worktree(
+    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(history)
+    monkeypatch.setenv("PATH", f"{Path(shutil.which('git') or '').parent}")
+    assert main(["base", "nothing", "--out", str(tmp_path / "new" / "it.md"), "--json", str(tmp_path / "it.json")]) == 0
+    assert capsys.readouterr().out == ""
+    text = (tmp_path / "new" / "it.md").read_text()
+    assert text.startswith(f"{MARKER}\n")
+    assert "**Risk:** none" in text
+    assert "<details>" not in text
+    assert "the engine was not asked" in text
+    told = json.loads((tmp_path / "it.json").read_text())
+    assert [each["state"] for each in told["stacks"]] == ["as before"]
+    assert told["contract"]["consequence"] == "none"
+    assert len(git(history, "worktree", "list").splitlines()) == 1
+
+
+@pytest.mark.parametrize(("refs", "name"), [(("nope", "base"), "BASE"), (("base", "--help"), "HEAD")], ids=["base", "head"])
+def test_a_ref_that_is_no_commit_is_bad_input(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refs: tuple[str, str], name: str
+):
+    monkeypatch.chdir(history)
+    assert main(["--", *refs]) == 2
+    assert f"{name} is '{refs[name == 'HEAD']}', which is no commit here; give a branch, tag or commit" in capsys.readouterr().err
+
+
+def test_code_that_does_not_run_is_bad_input_and_leaves_no_worktree(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    git(history, "checkout", "--quiet", "-b", "broken", "base")
+    (history / "app" / "contract.py").write_text("import nothing_of_this_name\n")
+    git(history, "commit", "--quiet", "--all", "-m", "broken")
+    git(history, "checkout", "--quiet", "base")
+    monkeypatch.chdir(history)
+    assert main(["broken", "broken"]) == 2
+    assert "does not run: ModuleNotFoundError: No module named 'nothing_of_this_name'" in capsys.readouterr().err
+    assert len(git(history, "worktree", "list").splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "changes", "consequence"),
+    [
+        ("tenure_months", {"high": 700}, "minor"),
+        ("tenure_months", {"high": None}, "minor"),
+        ("tenure_months", {"high": 500}, "major"),
+        ("tenure_months", {"low": 1}, "major"),
+        ("tenure_months", {"low": None}, "minor"),
+        ("tenure_months", {"required": False}, "minor"),
+        ("gender", {"required": True}, "major"),
+        ("tenure_months", {"unit": "days"}, "major"),
+        ("tenure_months", {"kind": "number"}, "major"),
+        ("contract", {"categories": ("month-to-month", "one-year", "two-year", "none")}, "minor"),
+        ("contract", {"categories": ("month-to-month", "one-year")}, "major"),
+        ("tenure_months", {"title": "Months"}, "patch"),
+        ("tenure_months", {"telco": "Months"}, "patch"),
+        ("tenure_months", {"bin_edges": (1.0,)}, "patch"),
+    ],
+)
+def test_a_changed_field_has_its_consequence_for_clients(field: str, changes: dict[str, Any], consequence: str):
+    fields = tuple(msgspec.structs.replace(each, **changes) if each.name == field else each for each in FIELDS)
+    found = compared(HERE, msgspec.structs.replace(HERE, fields=fields))
+    assert [(each.field, each.consequence) for each in found.differences] == [(field, consequence)]
+    assert found.consequence == consequence
+
+
+def test_a_field_that_comes_or_goes_has_its_consequence():
+    optional, required = FIELDS[-1], FIELDS[0]
+    without = msgspec.structs.replace(HERE, fields=FIELDS[1:-1])
+    told = {each.field: each.consequence for each in compared(without, HERE).differences}
+    assert told == {required.name: "major", optional.name: "minor"}
+    assert {each.consequence for each in compared(HERE, without).differences} == {"major"}
+
+
+def test_another_order_alone_wants_another_bundle_and_nothing_of_clients():
+    found = compared(HERE, Record(digest="0" * 64, fields=FIELDS))
+    assert (found.consequence, found.retrain) == ("patch", True)
+    assert compared(HERE, HERE).consequence == "none"
+
+
+PULUMI = """#!/bin/sh
+case "$1" in
+  whoami) exit ${LOGGED_OUT:-0} ;;
+  preview) test "$4" = dev || { echo "error: no stack named $4" >&2; exit 255; }
+    echo '{"steps": [], "changeSummary": {"same": 120, "update": 2}}' ;;
+esac
+"""
+
+
+@pytest.fixture
+def engine_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to preview in, and a script that answers as the engine's command does; the command itself wants an account."""
+    for name in ("bin", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "pulumi").write_text(PULUMI)
+    (tmp_path / "bin" / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.delenv("PULUMI_ACCESS_TOKEN", raising=False)
+    return tmp_path / "folder"
+
+
+def test_the_engine_is_asked_where_it_is_logged_in(engine_on_path: Path):
+    found = previews(engine_on_path, ["dev", "qa"])
+    assert found.by_stack == {"dev": "same 120, update 2", "qa": "failed: error: no stack named qa"}
+    assert not found.missing
+
+
+def test_the_engine_is_not_asked_where_it_is_not_logged_in(engine_on_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOGGED_OUT", "1")
+    assert "logged in" in previews(engine_on_path, ["dev"]).missing
+
+
+class GitHub(http.server.BaseHTTPRequestHandler):
+    """As much of GitHub's comments as is asked for; `refused` is what a fork's token is told."""
+
+    comments: list[dict[str, Any]]
+    refused: bool
+    told: list[str]
+
+    def do_GET(self) -> None:
+        page_number = int(self.path.rpartition("=")[2])
+        self.answer(200, self.comments[(page_number - 1) * 100 : page_number * 100])
+
+    def do_POST(self) -> None:
+        self.write(lambda body: self.comments.append({"id": len(self.comments), "body": body}))
+
+    def do_PATCH(self) -> None:
+        number = int(self.path.rpartition("/")[2])
+        self.write(lambda body: self.comments[number].update(body=body))
+
+    def write(self, change: Callable[[str], object]) -> None:
+        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.told.append(f"{self.command} {self.path} {self.headers['Authorization']}")
+        if self.refused:
+            self.answer(403, {"message": "Resource not accessible by integration"})
+        else:
+            change(content["body"])
+            self.answer(200, {})
+
+    def answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
+        pass
+
+
+@pytest.fixture
+def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[GitHub]]:
+    handler = type("Server", (GitHub,), {"comments": [], "refused": False, "told": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("GITHUB_API_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        monkeypatch.setenv("GITHUB_REPOSITORY", "ada/churn")
+        monkeypatch.setenv("GITHUB_TOKEN", "secret")
+        monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+        yield handler
+        server.shutdown()
+        thread.join()
+
+
+def posted(folder: Path, text: str) -> int:
+    (folder / "review.md").write_text(text)
+    return review_comment.main(["12", str(folder / "review.md")])
+
+
+def test_a_pull_request_has_one_comment_changed_in_place(github: type[GitHub], tmp_path: Path):
+    github.comments.extend({"id": number, "body": f"said {number}, {MARKER}"} for number in range(100))
+    assert [posted(tmp_path, f"{MARKER} one"), posted(tmp_path, f"{MARKER} two")] == [0, 0]
+    assert [each["body"] for each in github.comments[100:]] == [f"{MARKER} two"]
+    own = "/repos/ada/churn/issues"
+    assert github.told == [f"POST {own}/12/comments Bearer secret", f"PATCH {own}/comments/100 Bearer secret"]
+
+
+def test_where_a_token_may_not_comment_the_review_is_in_the_jobs_summary(
+    github: type[GitHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    github.refused = True
+    assert posted(tmp_path, "all of it") == 2
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    assert posted(tmp_path, "all of it") == 0
+    assert (tmp_path / "summary").read_text() == "all of it"
+
+
+def test_a_comment_wants_a_file_and_what_a_job_has(
+    github: type[GitHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert review_comment.main(["12", str(tmp_path / "none.md")]) == 2
+    monkeypatch.delenv("GITHUB_TOKEN")
+    assert posted(tmp_path, "it") == 2
+    said = capsys.readouterr().err
+    assert "none.md cannot be read" in said
+    assert "GITHUB_TOKEN is not set" in said
+    assert not github.told
