@@ -8,12 +8,11 @@ from typing import Annotated, Any, cast
 from msgspec import Meta
 
 from policies.declared import Resource, UnreadableError, shown
-from policies.pods import SERVING, containers, template
+from policies.pods import SERVING, WORKLOAD, containers, template
 from policies.release import digest_of, violations
 from policies.rule import EachRule, Facts, Settings
 
 ANNOTATION = "churn/release"
-WORKLOAD = "inference"
 # How `churn promote` names the rule about the release before, which only stacks whose releases are in git can keep.
 CHAIN = "chain"
 

@@ -10,6 +10,10 @@ from policies.declared import Node, Resource, shown
 from policies.rule import EachRule, Settings
 
 ROLLOUT = "kubernetes:argoproj.io/v1alpha1:Rollout"
+# What answers clients is called so, workload and container alike.
+WORKLOAD = "inference"
+# Where it reads whom it may answer.
+TOKENS_VARIABLE, TOKENS_ANNOTATION = "CHURN_TOKENS", "churn/tokens"
 # Where each kind of workload has its pod.
 TEMPLATES = {
     "kubernetes:apps/v1:Deployment": ("spec", "template"),
@@ -159,6 +163,32 @@ def _account(workload: Resource, settings: Tokens) -> Iterator[str]:
         yield f"{spec.place}.automountServiceAccountToken is {shown(spec['automountServiceAccountToken'].value)}; give false"
 
 
+class Clients(Settings, frozen=True, kw_only=True):
+    """Whether whoever asks for a prediction has to show a token."""
+
+    tokens: Annotated[bool, Meta(examples=[True])]
+
+
+def _clients(workload: Resource, settings: Clients) -> Iterator[str]:
+    if not settings.tokens or workload["metadata"]["name"].known != WORKLOAD:
+        return
+    pod = template(workload)
+    own = [each for each in pod["spec"]["containers"] if each["name"].known == WORKLOAD]
+    if not own or not all(_reads_tokens(each) for each in own):
+        yield f"container {WORKLOAD} has no {TOKENS_VARIABLE}, so that it answers everybody; give inference:tokenHashes"
+    hashes = pod["metadata"]["annotations"][TOKENS_ANNOTATION].document["predict"]
+    if not any(re.fullmatch("[0-9a-f]{64}", each) for each in hashes.texts):
+        yield (
+            f"annotation {TOKENS_ANNOTATION} has no sha256 for predict, so that no client is answered; "
+            "give inference:tokenHashes one that `python -m app.access` prints"
+        )
+
+
+def _reads_tokens(container: Node) -> bool:
+    named = [each for each in container["env"] if each["name"].known == TOKENS_VARIABLE]
+    return any(each["value"].text.startswith("/") for each in named)
+
+
 POD_SECURITY = "NSA Kubernetes Hardening: Kubernetes Pod security"
 _ALL = tuple(TEMPLATES)
 RULES = (
@@ -259,5 +289,15 @@ RULES = (
         settings=Tokens,
         types=_ALL,
         check=_account,
+    ),
+    EachRule(
+        id="pod-clients",
+        why="Whoever can reach the balancer could ask about customers, and log outcomes that models are judged by.",
+        severity="critical",
+        frameworks=("Well-Architected SEC03-BP01", "OWASP API2:2023"),
+        example=f"container {WORKLOAD} has no {TOKENS_VARIABLE}, so that it answers everybody; give inference:tokenHashes",
+        settings=Clients,
+        types=SERVING,
+        check=_clients,
     ),
 )

@@ -5,8 +5,12 @@ import re
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from enum import Enum
+from hashlib import sha256
 from ipaddress import IPv4Network
 
+import msgspec
+
+from app.access import TokenHashes
 from stacks.machines import MACHINES
 from stacks.pins import KUBERNETES
 from stacks.sizing import queue
@@ -20,6 +24,8 @@ WIDEST_ACCESS_PREFIX = 24
 QUICKEST_SHARE = 0.9
 # The work of more replicas than this is a mistake of unit.
 MOST_REPLICAS = 100
+# Beside the release in what a pod's annotations may hold.
+MOST_HASHES = 100
 
 
 def _ranges(vpc: IPv4Network) -> Iterator[str]:
@@ -160,6 +166,17 @@ def _inference_machine(instance_type: Enum, cpu_millicores: int, memory_mib: int
         )
 
 
+def _tokens(hashes: TokenHashes | None) -> Iterator[str]:
+    by_role: dict[str, list[str]] = msgspec.to_builtins(hashes) if hashes else {}
+    for role, named in by_role.items():
+        for each in sorted({each for each in named if named.count(each) > 1}):
+            yield f"inference:tokenHashes names {each} more than once for {role}; give it once"
+        if (nothing := sha256().hexdigest()) in named:
+            yield f"inference:tokenHashes names {nothing} for {role}, the hash of nothing; give one of `python -m app.access`"
+    if (count := sum(map(len, by_role.values()))) > MOST_HASHES:
+        yield f"inference:tokenHashes has {count} hashes; give {MOST_HASHES} at most, without those of tokens that nobody uses"
+
+
 # Each rule with the keys whose values it takes; it runs when all of them could be read.
 CHECKS: dict[Callable[..., Iterator[str]], tuple[str, ...]] = {
     _ranges: ("network:vpcCidr",),
@@ -178,6 +195,7 @@ CHECKS: dict[Callable[..., Iterator[str]], tuple[str, ...]] = {
     _tracking_replicas: ("tracking:replicas", "churn:platform"),
     _host_needs_balancer: ("inference:host", "inference:ingress"),
     _what_a_bare_cluster_has: ("churn:platform", "inference:ingress", "inference:scaleOn"),
+    _tokens: ("inference:tokenHashes",),
     _answer_time: ("inference:p99Milliseconds", "inference:capacityPerCoreRequestsPerSecond", "inference:cpuMillicores"),
     _peak: ("inference:peakRequestsPerSecond", "inference:capacityPerCoreRequestsPerSecond", "inference:cpuMillicores"),
     _inference_machine: ("cluster:inferenceInstanceType", "inference:cpuMillicores", "inference:memoryMib"),

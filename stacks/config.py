@@ -12,6 +12,7 @@ import pulumi_aws as aws
 from msgspec import Meta
 from pulumi.runtime import config as engine_config
 
+from app.access import TokenHashes
 from stacks.checks import CHECKS
 from stacks.pins import KUBERNETES
 from stacks.reading import ConfigError, Reader, keys_of
@@ -170,6 +171,8 @@ class InferenceConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True)
     canary_weights_percent: Annotated[tuple[Annotated[int, Meta(ge=1, le=100)], ...], Meta(examples=[[10, 25, 50, 100]])]
     scale_on: Annotated[Literal["requests", "resources"], Meta(examples=["requests"])]
     ingress: Annotated[Literal["internal", "none"], Meta(examples=["internal"])]
+    # Whom it knows by their tokens, of which the hashes alone are here; None: it asks nobody for one.
+    token_hashes: Annotated[TokenHashes | None, Meta(examples=[{"predict": ["0a" * 32]}])] = None
     # The name that clients call; the balancer then speaks TLS, with the certificate that the account's ACM has for it.
     host: Annotated[str, Meta(pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$(?!\n)", examples=["churn.example.com"])] = (
         ""

@@ -12,6 +12,11 @@ def missing(config: StackConfig, live: Live | None) -> Iterator[str]:
     if live is None:
         given = " --image REPOSITORY@sha256:DIGEST --bundle DIGEST, or --from another stack" if config.aws else ""
         yield f"inference, as there is no releases/{config.stack}.json: churn promote --stack {config.stack}{given}"
+    if (hashes := config.inference.token_hashes) and not hashes.predict:
+        yield (
+            "a client that may ask for predictions, as inference:tokenHashes has no hash for predict: put the sha256 that "
+            f".venv/bin/python -m app.access prints into Pulumi.{config.stack}.yaml, and give the client the token"
+        )
     if config.aws:
         yield from _on_aws(config.stack, config.aws)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pulumi
 from pulumi_kubernetes.core.v1 import (
     ContainerPortArgs,
@@ -30,6 +31,10 @@ from stacks.volume import MOUNT
 
 RELEASE_ANNOTATION = "churn/release"
 RELEASE_PATH = Path("/etc/churn/release.json")
+TOKENS_ANNOTATION = "churn/tokens"
+TOKENS_PATH = RELEASE_PATH.with_name("tokens.json")
+# What the pod reads of its own annotations.
+FILES = {RELEASE_PATH: RELEASE_ANNOTATION, TOKENS_PATH: TOKENS_ANNOTATION}
 # All annotations of an object together; a little is left for those that others add.
 # https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/apimachinery/pkg/api/validation/objectmeta.go
 RELEASE_BYTES_MAX = 240 * 1024
@@ -55,9 +60,12 @@ class PodArgs:
 
 def template(args: PodArgs, revision: str) -> PodTemplateSpecArgs:
     """The pod template; `revision` is the label by which its controller tells old pods from new ones."""
+    hashes = args.config.token_hashes
     annotations = {
-        # The release is part of the template, so that another release is other pods, and old pods keep theirs to the end.
+        # The release and whom it answers are part of the template, so that another of either is other pods, by way of the canary,
+        # and old pods keep theirs to the end.
         RELEASE_ANNOTATION: _release_text(args.live),
+        **({TOKENS_ANNOTATION: msgspec.json.encode(hashes).decode()} if hashes else {}),
         # What is in it at the end of a pod has been shipped: no reason to keep a node.
         "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "tmp",
     }
@@ -74,7 +82,9 @@ def template(args: PodArgs, revision: str) -> PodTemplateSpecArgs:
                 container(
                     name=INFERENCE.name,
                     image=args.image,
-                    env=pulumi.Output.all(args.bundles, args.events).apply(_environment),
+                    env=pulumi.Output.all(args.bundles, args.events).apply(
+                        lambda stores: _environment(*stores, tokens=TOKENS_PATH if hashes else None)
+                    ),
                     ports=[
                         ContainerPortArgs(name="http", container_port=INFERENCE.port),
                         ContainerPortArgs(name="metrics", container_port=METRICS_PORT),
@@ -87,7 +97,7 @@ def template(args: PodArgs, revision: str) -> PodTemplateSpecArgs:
                     volume_mounts=_mounts(args.claim_name),
                 )
             ],
-            volumes=_volumes(args.claim_name),
+            volumes=_volumes([each for each in FILES if FILES[each] in annotations], args.claim_name),
         ),
     )
 
@@ -103,12 +113,12 @@ def _release_text(live: Live) -> str:
     return live.text
 
 
-def _environment(stores: list[str]) -> list[EnvVarArgs]:
-    bundles, events = stores
+def _environment(bundles: str, events: str, tokens: Path | None) -> list[EnvVarArgs]:
     settings = Settings(
         release=RELEASE_PATH,
         bundles=bundles,
         events=events,
+        tokens=tokens,
         host="0.0.0.0",  # noqa: S104 - the pod's own address; the network policies say who reaches it
         port=INFERENCE.port,
         metrics_port=METRICS_PORT,
@@ -132,11 +142,12 @@ def _mounts(claim_name: pulumi.Input[str] | None) -> list[VolumeMountArgs]:
     return [release, TMP_MOUNT, *store]
 
 
-def _volumes(claim_name: pulumi.Input[str] | None) -> list[VolumeArgs]:
-    text = ObjectFieldSelectorArgs(field_path=f"metadata.annotations['{RELEASE_ANNOTATION}']")
-    release = VolumeArgs(
-        name="release",
-        downward_api=DownwardAPIVolumeSourceArgs(items=[DownwardAPIVolumeFileArgs(path=RELEASE_PATH.name, field_ref=text)]),
-    )
+def _volumes(files: list[Path], claim_name: pulumi.Input[str] | None) -> list[VolumeArgs]:
+    release = VolumeArgs(name="release", downward_api=DownwardAPIVolumeSourceArgs(items=[_file(each) for each in files]))
     claim = PersistentVolumeClaimVolumeSourceArgs(claim_name=claim_name) if claim_name is not None else None
     return [release, TMP, *([VolumeArgs(name="store", persistent_volume_claim=claim)] if claim else [])]
+
+
+def _file(path: Path) -> DownwardAPIVolumeFileArgs:
+    text = ObjectFieldSelectorArgs(field_path=f"metadata.annotations['{FILES[path]}']")
+    return DownwardAPIVolumeFileArgs(path=path.name, field_ref=text)

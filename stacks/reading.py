@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import Enum
 from ipaddress import IPv4Network
+from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import pulumi
 
 Section = TypeVar("Section", bound=msgspec.Struct)
+# What is written as YAML's own, and how an error calls it; the engine hands it over as JSON.
+STRUCTURES: dict[object, str] = {tuple: "list", UnionType: "map"}
 UNITS = ("Days", "Gib", "Mib", "Millicores", "Milliseconds", "Percent", "RequestsPerSecond", "Seconds", "UsdPerMonth")
 
 
@@ -44,13 +47,14 @@ class Key:
     def parse(self, text: str) -> Any:
         """The typed value. Raises ValueError saying what is wrong with it."""
         plain = get_args(self.type)[0]
-        given = _list(text) if get_origin(plain) is tuple else text
+        structure = STRUCTURES.get(get_origin(plain))
+        given = _structure(text, structure) if structure else text
         return msgspec.convert(given, self.type, strict=False, dec_hook=_special)
 
 
 @dataclass
 class Reader:
-    """Reads sections from `values` (as the engine hands them over: lists are JSON) and keeps what it finds wrong."""
+    """Reads sections from `values` (as the engine hands them over: lists and maps are JSON) and keeps what it finds wrong."""
 
     values: Mapping[str, str]
     found: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -109,11 +113,11 @@ def keys_of(section: str, declared: type[msgspec.Struct]) -> list[Key]:
     ]
 
 
-def _list(text: str) -> object:
+def _structure(text: str, kind: str) -> object:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
-        raise ValueError("no list") from None
+        raise ValueError(f"no {kind}") from None
 
 
 def _special(wanted: type[IPv4Network], value: str) -> IPv4Network:

@@ -33,15 +33,15 @@ def values_of(stack: str) -> dict[str, str]:
 
 
 def changes_of(release: Path | None, settings: Sequence[str]) -> dict[str, str]:
-    """The values that options give, as `values_of` has them; a list is written as in the file. Raises PlanError."""
+    """The values that options give, as `values_of` has them; a list or map is written as in the file. Raises PlanError."""
     changes = {"churn:release": str(release.resolve())} if release else {}
     for setting in settings:
         key, separator, text = setting.partition("=")
         try:
-            changes[key] = json.dumps(yaml.safe_load(text)) if text.startswith("[") else text
+            changes[key] = json.dumps(yaml.safe_load(text)) if text.startswith(("[", "{")) else text
         except yaml.YAMLError as exc:
             # Without spaces, as make parts what it is given at them.
-            raise PlanError(f"--set {setting} is no list; give one such as [eu-west-1a,eu-west-1b]") from exc
+            raise PlanError(f"--set {setting} is no list or map; give one such as [eu-west-1a,eu-west-1b]") from exc
         if not (key and separator):
             raise PlanError(f"--set {setting} has no {'value' if key else 'key'}; give KEY=VALUE, such as network:nat=one")
     return changes

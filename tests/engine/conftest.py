@@ -20,6 +20,7 @@ from pulumi.runtime.proto.provider_pb2_grpc import add_ResourceProviderServicer_
 from app.release import Release, decode_release, encode_release
 from tests.engine.provider import Simulated
 from tests.releases import IMAGE, make_release
+from tests.stacks.wholes import TOKEN_HASHES
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("aws", "eks", "kubernetes")
@@ -125,7 +126,8 @@ def make(folder: Path, stack: str, environment: dict[str, str]) -> Project:
     (folder / ".venv").symlink_to(sys.prefix)
     project = Project(folder, stack, environment)
     project.done("stack", "init")
-    # Whatever a stack can have: MLflow's image is there, and a release is live.
+    # Whatever a stack can have: MLflow's image is there, clients have tokens, and a release is live.
+    project.set({"inference:tokenHashes": json.loads(TOKEN_HASHES)})
     project.set({"delivery:mlflowImageDigest": IMAGE.digest} if stack != "local" else {})
     project.go_live(make_release(stack=stack, image=IMAGE))
     return project

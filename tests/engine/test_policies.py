@@ -12,6 +12,7 @@ from app.release import Release
 from tests.engine.conftest import ROOT, Project
 from tests.policies.scenes import OWN_IMAGE, approved, signers
 from tests.releases import make_evidence, make_release, make_variant
+from tests.stacks.wholes import TOKEN_HASHES
 
 ENVIRONMENT = ROOT / "policies" / ".venv"
 pytestmark = pytest.mark.skipif(not ENVIRONMENT.exists(), reason="the pack has no environment: `make policies/.venv/complete`")
@@ -34,8 +35,10 @@ def guarded(project: Project) -> tuple[str, ...]:
 
 def plan(project: Project) -> None:
     """What `make preview` records before it asks the engine."""
-    values = ["--set", f"delivery:mlflowImageDigest={OWN_IMAGE.digest}", "--release", str(project.folder / "release.json")]
-    command = [sys.executable, "-m", "stacks.plan", project.stack, "--json", *values]
+    values = {"delivery:mlflowImageDigest": OWN_IMAGE.digest, "inference:tokenHashes": TOKEN_HASHES}
+    options = [f"--set={key}={value}" for key, value in values.items()]
+    options.append(f"--release={project.folder / 'release.json'}")
+    command = [sys.executable, "-m", "stacks.plan", project.stack, "--json", *options]
     folder = project.folder / "var" / "plans"
     folder.mkdir(parents=True, exist_ok=True)
     printed = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)

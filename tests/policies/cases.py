@@ -1,5 +1,6 @@
 """For each rule a stack that keeps it, and changes of it that break it; the first one is said as the rule's example has it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -918,7 +919,7 @@ POD: dict[str, Any] = {
     "spec": {
         "replicas": 3,
         "template": {
-            "metadata": {"labels": {"app": "inference"}},
+            "metadata": {"labels": {"app": "inference"}, "annotations": {"churn/tokens": json.dumps({"predict": ["1" * 64]})}},
             "spec": {
                 "serviceAccountName": "inference",
                 "automountServiceAccountToken": False,
@@ -927,7 +928,7 @@ POD: dict[str, Any] = {
                     {
                         "name": "inference",
                         "image": f"registry.example/churn@sha256:{'1' * 64}",
-                        "env": [{"name": "CHURN_TOKENS", "value": "/etc/tokens"}],
+                        "env": [{"name": "CHURN_TOKENS", "value": "/etc/churn/tokens.json"}],
                         "ports": [{"containerPort": 8080}],
                         "livenessProbe": {"httpGet": {"path": "/livez"}},
                         "readinessProbe": {"httpGet": {"path": "/readyz"}},
@@ -947,6 +948,7 @@ POD: dict[str, Any] = {
 }
 IN = "spec.template.spec"
 FIRST = f"{IN}.containers.0"
+HASHES = ("spec", "template", "metadata", "annotations", "churn/tokens")
 ON = {"kubernetes:apps/v1:Deployment pod": POD}
 PODS = [
     Case(
@@ -1029,6 +1031,24 @@ PODS = [
             ("pod", f"{IN}.automountServiceAccountToken", GONE),
             ("pod", f"{IN}.serviceAccountName", "default"),
             ("pod", f"{IN}.automountServiceAccountToken", True),
+        ],
+    ),
+    Case(
+        rule="pod-clients",
+        settings={"tokens": True},
+        good=ON,
+        bad=[
+            ("pod", f"{FIRST}.env.0.name", "CHURN_TOKEN"),
+            ("pod", f"{FIRST}.env.0.value", ""),
+            ("pod", f"{FIRST}.env.0", {"name": "CHURN_TOKENS"}),
+            ("pod", f"{FIRST}.env", []),
+            ("pod", f"{FIRST}.name", "other"),
+            ("pod", f"{IN}.containers", []),
+            ("pod", HASHES, "{}"),
+            ("pod", HASHES, "no JSON"),
+            ("pod", HASHES, json.dumps({"predict": [], "operate": ["1" * 64]})),
+            ("pod", HASHES, json.dumps({"predict": ["1" * 63]})),
+            ("pod", HASHES, json.dumps({"predict": ["g" * 64]})),
         ],
     ),
 ]

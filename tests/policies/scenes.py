@@ -18,11 +18,12 @@ from policies.rule import Facts, Settings
 from stacks.plan import plan
 from tests.releases import IMAGE, make_release, successor
 from tests.signing import make_key, public_key, sign
+from tests.stacks.wholes import TOKEN_HASHES
 
 STACKS = ("local", "dev", "staging", "prod")
 APPROVER = "bea@example.com"
 OWN_IMAGE = msgspec.structs.replace(IMAGE, repository="123456789012.dkr.ecr.eu-west-1.amazonaws.com/storage-images-1a2b3c4")
-# A release of an older version, with its approval.
+# Where somebody else's word is asked for, and every client's token.
 APPROVED = ("staging", "prod")
 
 
@@ -91,6 +92,8 @@ def scene(stack: str) -> Scene:
         path = Path(folder) / "release.json"
         path.write_bytes(encode_release(release))
         changes = {"churn:release": str(path)}
+        if stack in APPROVED:
+            changes["inference:tokenHashes"] = TOKEN_HASHES
         if stack != "local":
             changes["delivery:mlflowImageDigest"] = IMAGE.digest
         entries = msgspec.to_builtins(plan(stack, changes))["resources"]

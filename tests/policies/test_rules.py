@@ -129,6 +129,16 @@ def test_what_a_stack_does_not_ask_for_is_not_demanded():
     assert judged(protection, protection.resources(protection.bad[0]), protected=False) == []
     standby = CASES["database-multi-zone"]
     assert judged(standby, standby.resources(standby.bad[0]), multiZone=False) == []
+    clients = CASES["pod-clients"]
+    assert judged(clients, clients.resources(clients.bad[0]), tokens=False) == []
+
+
+def test_tokens_are_asked_for_where_customers_are_answered_alone():
+    clients = CASES["pod-clients"]
+    name, place, value = clients.bad[0]
+    [workload] = clients.resources((name, place, value))
+    other = replace(workload, inputs=Node({**workload.inputs.value, "metadata": {"name": "mlflow"}}))
+    assert judged(clients, (other,)) == []
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -1,9 +1,14 @@
 import json
+from hashlib import sha256
 from ipaddress import IPv4Network
 from itertools import combinations
 
 import pytest
 
+from app.access import TokenHashes
+from policies.config import load
+from policies.pack import RULES
+from policies.pods import Clients
 from stacks.config import KEYS, read, stacks
 from stacks.plan import values_of
 from stacks.reading import ConfigError
@@ -126,6 +131,41 @@ def test_a_stack_on_a_kubeconfig_has_no_values_of_aws():
 def test_a_tracking_server_on_a_volume_has_one_replica():
     with pytest.raises(ConfigError, match=r"tracking:replicas is 2 with churn:platform kubeconfig.*give 1"):
         read("local", values_of("local") | {"tracking:replicas": "2"})
+
+
+HASH = "1" * 64
+
+
+@pytest.mark.parametrize(
+    ("hashes", "said"),
+    [
+        ({"predict": ["churn_secret"]}, ["text of another form - at $.predict[0]", 'such as {"predict":["']),
+        ({"predikt": [HASH]}, ["unknown field predikt", 'such as {"predict":["']),
+        ({"predict": HASH}, ["expected array, got str - at $.predict", 'such as {"predict":["']),
+        ({"predict": [HASH, HASH]}, [f"names {HASH} more than once for predict", "give it once"]),
+        ({"operate": [sha256().hexdigest()]}, ["for operate, the hash of nothing", "`python -m app.access`"]),
+        ({"predict": [f"{i:064x}" for i in range(101)]}, ["has 101 hashes", "give 100 at most"]),
+        ("[", ["inference:tokenHashes is [: no map", 'such as {"predict":["']),
+    ],
+    ids=["a token", "no role", "no list", "twice", "of nothing", "too many", "no map"],
+)
+def test_hashes_that_let_nobody_or_anybody_in_are_refused(hashes: object, said: list[str]):
+    [problem] = problems(inference__tokenHashes=hashes if isinstance(hashes, str) else json.dumps(hashes))
+    assert all(part in problem for part in ("inference:tokenHashes ", *said)), problem
+
+
+def test_a_token_may_have_several_roles_and_a_role_several_tokens():
+    given = {"predict": [HASH, "2" * 64], "operate": [HASH]}
+    read_hashes = read("dev", values_of("dev") | {"inference:tokenHashes": json.dumps(given)}).inference.token_hashes
+    assert read_hashes == TokenHashes(predict=[HASH, "2" * 64], operate=[HASH])
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_staging_and_prod_ask_for_tokens(stack: str):
+    asks = read(stack, values_of(stack)).inference.token_hashes is not None
+    wanted = load(stack, RULES)["pod-clients"]
+    assert isinstance(wanted, Clients)
+    assert asks == wanted.tokens == (stack in ("staging", "prod"))
 
 
 def test_the_example_of_an_address_that_may_reach_the_control_plane_is_taken():

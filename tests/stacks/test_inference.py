@@ -6,11 +6,13 @@ import msgspec
 import pytest
 
 from app.__main__ import KEEP_ALIVE_SECONDS
+from app.access import TokenHashes, read_access
 from app.events import MAX_WAITING_BYTES
 from app.main import WAIT_SHARE
 from app.release import decode_release, encode_release, sealed
 from app.settings import Settings
 from stacks.balancer import DEREGISTRATION_SECONDS, IDLE_TIMEOUT_SECONDS
+from stacks.checks import MOST_HASHES
 from stacks.config import InferenceConfig
 from stacks.inference import Inference, InferenceArgs
 from stacks.inference_pod import GRACE_SECONDS, KILL_AFTER_SECONDS, RELEASE_BYTES_MAX
@@ -96,6 +98,55 @@ def test_the_pods_read_the_release_as_its_file_is(engine: Engine):
     [mount] = [each for each in app_of(found)["volumeMounts"] if each["name"] == "release"]
     environ = {each["name"]: each["value"] for each in app_of(found)["env"]}
     assert Settings.load(environ).release == Path(mount["mountPath"]) / item["path"]
+
+
+TOKENS = TokenHashes(predict=["1" * 64, "2" * 64], operate=["1" * 64])
+WITH_TOKENS = msgspec.structs.replace(CONFIG, token_hashes=TOKENS)
+
+
+def annotations(found: dict[str, Any]) -> dict[str, str]:
+    return found["spec"]["template"]["metadata"]["annotations"]
+
+
+def settings(found: dict[str, Any]) -> Settings:
+    return Settings.load({each["name"]: each["value"] for each in app_of(found)["env"]})
+
+
+def test_the_pods_read_whom_they_may_answer(engine: Engine, tmp_path: Path):
+    found = declare(engine, WITH_TOKENS)
+    written = tmp_path / "tokens.json"
+    written.write_text(annotations(found)["churn/tokens"])
+    assert read_access(written)
+    assert msgspec.json.decode(written.read_bytes(), type=TokenHashes) == TOKENS
+    [release] = [each for each in pod(found)["volumes"] if each["name"] == "release"]
+    fields = {each["path"]: each["fieldRef"]["fieldPath"] for each in release["downwardAPI"]["items"]}
+    [mount] = [each for each in app_of(found)["volumeMounts"] if each["name"] == "release"]
+    read = {Path(mount["mountPath"]) / name: field for name, field in fields.items()}
+    assert read == {
+        settings(found).release: "metadata.annotations['churn/release']",
+        settings(found).tokens: "metadata.annotations['churn/tokens']",
+    }
+
+
+def test_where_no_client_has_a_token_nobody_is_answered_and_without_the_list_everybody(engine: Engine):
+    found = declare(engine, msgspec.structs.replace(CONFIG, token_hashes=TokenHashes()))
+    assert settings(found).tokens
+    assert annotations(found)["churn/tokens"] == '{"predict":[],"feedback":[],"operate":[]}'
+    found = declare(engine)
+    assert settings(found).tokens is None
+    assert "churn/tokens" not in annotations(found)
+
+
+def test_another_hash_is_another_pod_template(engine: Engine):
+    one_less = msgspec.structs.replace(WITH_TOKENS, token_hashes=msgspec.structs.replace(TOKENS, predict=["2" * 64]))
+    before, after = declare(engine, WITH_TOKENS), declare(engine, one_less)
+    assert before["spec"]["template"] != after["spec"]["template"]
+
+
+def test_as_many_hashes_as_there_may_be_fit_beside_the_largest_release():
+    most = TokenHashes(predict=["1" * 64] * MOST_HASHES)
+    # https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/apimachinery/pkg/api/validation/objectmeta.go
+    assert RELEASE_BYTES_MAX + len(msgspec.json.encode(most)) < 250 * 1024
 
 
 def test_another_release_is_another_pod_template(engine: Engine):

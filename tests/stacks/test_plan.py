@@ -163,7 +163,7 @@ def test_no_change_hides_behind_another_of_the_same_name():
     [
         ("network:nat", "--set network:nat has no value; give KEY=VALUE"),
         ("=one", "--set =one has no key; give KEY=VALUE"),
-        ("network:zones=[a", "--set network:zones=[a is no list; give one such as [eu-west-1a,eu-west-1b]"),
+        ("network:zones=[a", "--set network:zones=[a is no list or map; give one such as [eu-west-1a,eu-west-1b]"),
         ("network:nats=one", "network:nats is one, but no such key is read; give network:nat"),
         ("network:zones=[eu-west-1a]", "network:zones has 1, too few"),
     ],
@@ -242,6 +242,21 @@ def test_a_release_that_a_rule_refuses_is_named_on_the_side_and_the_plan_printed
     captured = capsys.readouterr()
     assert "stack prod: model-gate: approval: prod needs an approval" in captured.err
     assert "  mandatory  model-gate: approval: prod needs an approval" in captured.out
+
+
+def test_a_release_that_nobody_has_a_token_for_is_refused_with_what_to_give(
+    capsys: pytest.CaptureFixture[str], complete: dict[str, str]
+):
+    release = ["--release", complete["churn:release"]]
+    assert main(["prod", *release]) == 1
+    found = capsys.readouterr()
+    assert "pod-clients: annotation churn/tokens has no sha256 for predict" in found.err
+    assert "inference:tokenHashes has no hash for predict: put the sha256 that" in found.out
+    assert main(["prod", *release, "--set=inference:tokenHashes=null"]) == 1
+    assert "pod-clients: container inference has no CHURN_TOKENS" in capsys.readouterr().err
+    main(["prod", *release, f"--set=inference:tokenHashes={{predict: [{'a' * 64}]}}"])
+    found = capsys.readouterr()
+    assert "tokenHashes" not in found.out + found.err
 
 
 def test_an_exemption_ends_with_its_last_day_where_a_day_is_given(
