@@ -16,6 +16,10 @@ REQUESTS = f"churn_request_seconds_count{{{CLIENTS}}}"
 # What a PodMonitor calls its targets: its namespace and its name.
 INFERENCE_JOB = f"{NAMESPACE}/{INFERENCE.name}"
 SCORE = "churn_probability"
+# They get a 503 before the request is made anything of, so that it is in no other figure.
+TURNED_AWAY = 'churn_refused_total{reason="busy"}'
+# Of clients that send or take too slowly: a few are somebody's bad network, and connections that nobody used.
+SLOW_PER_SECOND_MAX = 1
 # Error budget burnt so many times too fast, over a short window (it still goes on) and a long one (it is no blip).
 # https://sre.google/workbook/alerting-on-slos/#6-multiwindow-multi-burn-rate-alerts
 BURNS = {
@@ -82,9 +86,10 @@ def service_records() -> list[Rule]:
         ),
     }
     for window in WINDOWS:
-        asked = f"sum(rate({REQUESTS}[{window}]))"
-        failed = f'sum(rate(churn_requests_total{{{CLIENTS},status=~"5.."}}[{window}]))'
-        records[error_ratio(window)] = f"({failed} or {asked} * 0) / ({asked} > 0)"
+        refused = f"(sum(rate({TURNED_AWAY}[{window}])) or vector(0))"
+        asked = f"sum(rate({REQUESTS}[{window}])) + {refused}"
+        failed = f'(sum(rate(churn_requests_total{{{CLIENTS},status=~"5.."}}[{window}])) or vector(0)) + {refused}'
+        records[error_ratio(window)] = f"({failed}) / ({asked} > 0)"
     return [_record(name, expr) for name, expr in records.items()]
 
 
@@ -156,6 +161,7 @@ def _service_alerts(objective: InferenceConfig) -> Iterator[Alert]:
         lasting="15m",
         summary="Autoscaler {{ $labels.horizontalpodautoscaler }} has no replica left to add.",
     )
+    yield from _client_alerts()
     yield from _event_alerts()
 
 
@@ -166,6 +172,24 @@ def _burns(short: str, long: str, errors: float) -> str:
 
 def _replicas(which: str) -> str:
     return f'kube_horizontalpodautoscaler_{which}_replicas{{namespace="{NAMESPACE}"}}'
+
+
+def _client_alerts() -> Iterator[Alert]:
+    refused = "sum by (reason) (rate(churn_refused_total"
+    yield Alert(
+        name="ChurnRefuses",
+        severity="warning",
+        expr=f'{refused}{{reason!="slow"}}[5m])) > 0',
+        lasting="10m",
+        summary="{{ $value | humanize }} requests a second are turned away, reason {{ $labels.reason }}.",
+    )
+    yield Alert(
+        name="ChurnClientsSlow",
+        severity="warning",
+        expr=f'{refused}{{reason="slow"}}[5m])) > {SLOW_PER_SECOND_MAX}',
+        lasting="10m",
+        summary="{{ $value | humanize }} connections a second are ended as their clients are too slow.",
+    )
 
 
 def _event_alerts() -> Iterator[Alert]:

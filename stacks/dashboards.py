@@ -103,6 +103,13 @@ def _saturation() -> list[Panel]:
             unit="bytes",
         ),
         Panel(
+            title="Not let in",
+            about="busy: too many requests at once; batches: too many of those; slow: clients that send or take too slowly.",
+            queries={"{{reason}}": "sum by (reason) (rate(churn_refused_total[5m]))"},
+            unit="reqps",
+            stacked=True,
+        ),
+        Panel(
             title="Prediction log",
             about="Events queued in the processes, and lost in ten minutes.",
             queries={

@@ -42,6 +42,11 @@ def answers(good: int, failed: int) -> dict[str, str]:
     return asked | {f"churn_requests_{name}": f"0+{n}x600" for name, n in named.items()}
 
 
+def refused(reason: str, times: str) -> dict[str, str]:
+    """Requests of one pod that were turned away, and those of another where all is well."""
+    return {f'churn_refused_total{{reason="{reason}",pod="{pod}"}}': each for pod, each in (("a", times), ("b", "0x600"))}
+
+
 def latencies(within_50_ms: int) -> dict[str, str]:
     """A hundred each time, so many of them soon enough."""
     told = {"0.025": 0, "0.05": within_50_ms, "0.1": 100, "+Inf": 100}
@@ -65,7 +70,18 @@ def tenures(young: float, rows: int) -> dict[str, str]:
 # By alert: series for which it fires, others for which it does not, and when one looks.
 CASES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]], str]] = {
     # 1 in 2,000 may fail.
-    "ChurnErrorBudgetBurns": ([answers(99, 1), answers(0, 9)], [answers(999, 1), answers(10, 0), {}], "2h"),
+    "ChurnErrorBudgetBurns": (
+        # Who is turned away as there is too much to do got no answer either.
+        [answers(99, 1), answers(0, 9), answers(99, 0) | refused("busy", "0+1x600")],
+        [
+            answers(999, 1),
+            answers(10, 0),
+            {},
+            answers(99, 0) | refused("slow", "0+1x600"),
+            answers(999, 0) | refused("busy", "0+1x600"),
+        ],
+        "2h",
+    ),
     "ChurnErrorBudgetLeaks": ([answers(998, 2)], [answers(4999, 1), {}], "27h"),
     "ChurnSlow": ([latencies(98)], [latencies(100), {}], "2h"),
     "ChurnNobodyReady": (
@@ -82,6 +98,17 @@ CASES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]], str]] = {
     "ChurnRolloutFailed": (
         [{f'rollout_info{{{CHURN},name="inference",phase="Degraded"}}': "1x600"}],
         [{f'rollout_info{{{CHURN},name="inference",phase="Paused"}}': "1x600"}],
+        "1h",
+    ),
+    "ChurnRefuses": (
+        [refused("busy", "0+1x600"), refused("batches", "0+1x600")],
+        [refused("slow", "0+900x600"), refused("busy", "7x600"), refused("batches", "0x12 9x600")],
+        "1h",
+    ),
+    # Four minutes each.
+    "ChurnClientsSlow": (
+        [refused("slow", f"0+{2 * 240}x600")],
+        [refused("slow", f"0+{240 // 2}x600"), refused("busy", "0+900x600")],
         "1h",
     ),
     "ChurnEventsDropped": (
