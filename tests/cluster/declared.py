@@ -47,3 +47,9 @@ def played_nodes(cluster: Cluster) -> Iterator[list[Object]]:
 
 def node(name: str, labels: dict[str, str], **spec: Any) -> Object:
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}} | ({"spec": spec} if spec else {})
+
+
+def cordon(cluster: Cluster, nodes: list[Object], *, closed: bool) -> None:
+    """Whether pods may be put there, for nodes that are played."""
+    for each in nodes:
+        cluster.apply(node(each["metadata"]["name"], {NODES: INFERENCE_NODES}, unschedulable=closed))

@@ -10,6 +10,7 @@ import pytest
 
 from stacks.record import Plan
 from tests.cluster.conftest import Cluster
+from tests.cluster.declared import cordon
 from tests.cluster.player import Behaviour
 from tests.cluster.service import NAMESPACE, Service, first_bad, narrate, release, seconds, served
 from tests.stacks.wholes import complete
@@ -45,7 +46,7 @@ def test_a_healthy_canary_takes_its_shares_and_is_promoted(service: Service):
 def test_a_bad_canary_is_rolled_back_and_stable_pods_serve_again(service: Service):
     narrate("\nA bad canary, of which one answer in twenty is 503:")
     stable = service.revisions()["stable"]
-    service.player.canary = Behaviour(failed=15)
+    service.player.canary = Behaviour(failed=30)
     service.release(release("staging"))
     code, said = service.decision()
     assert code == 1, said
@@ -108,11 +109,14 @@ def serves_alone(service: Service, declared: str, replaced: str) -> bool:
 
 
 def test_what_cannot_be_decided_ends_with_another_code_than_what_is_refused(service: Service):
-    service.player.canary = Behaviour(requests=0)
-    service.release(release("staging"))
-    code, said = service.decision("--give-up-after", "3")
+    nodes = service.cluster.list("/api/v1/nodes")
+    cordon(service.cluster, nodes, closed=True)
+    try:
+        service.release(release("staging"))
+        code, said = service.decision("--give-up-after", "3")
+    finally:
+        cordon(service.cluster, nodes, closed=False)
     assert (code, "not decided within 3 s" in said) == (2, True), said
-    service.cluster.delete(service.rollout)
-    service.cluster.until_gone(service.rollout)
+    service.cluster.clear([service.rollout])
     code, said = service.decision()
     assert (code, "cannot be read" in said) == (2, True), said

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from stacks.names import INFERENCE_NODES, NODES
 from stacks.record import Plan
 from tests.cluster.conftest import Cluster, Object, RefusedError
-from tests.cluster.declared import node
+from tests.cluster.declared import cordon
 from tests.cluster.service import PODS, SELECTED, Service, going, is_ready, served
 from tests.stacks.wholes import complete
 
@@ -39,15 +38,10 @@ def evict(service: Service, pod: Object) -> None:
     service.cluster.create(f"{PODS}/{about['name']}/eviction", body)
 
 
-def cordon(service: Service, nodes: list[Object], *, closed: bool) -> None:
-    for each in nodes:
-        service.cluster.apply(node(each["metadata"]["name"], {NODES: INFERENCE_NODES}, unschedulable=closed))
-
-
 def test_a_drain_takes_as_many_pods_as_the_budget_has_and_goes_on_when_others_are_there(service: Service):
     nodes, before = service.cluster.list("/api/v1/nodes"), ready(service)
     spared = len(before) - 1
-    cordon(service, nodes, closed=True)
+    cordon(service.cluster, nodes, closed=True)
     try:
         evict(service, before[0])
         for each in before[1:]:
@@ -55,7 +49,7 @@ def test_a_drain_takes_as_many_pods_as_the_budget_has_and_goes_on_when_others_ar
                 evict(service, each)
         assert len(ready(service)) == spared
     finally:
-        cordon(service, nodes, closed=False)
+        cordon(service.cluster, nodes, closed=False)
     service.until(lambda: len(ready(service)) == len(before), "as many as before")
     service.until(lambda: is_evicted(service, before[1]), "further with the drain")
 

@@ -7,13 +7,13 @@ import socket
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
 from app.web import MAX_BODY_BYTES
 from bench import load
 from tests.app.support import ASKED, ServerProcess
+from tests.survival.conftest import Report
 from tests.survival.hostile import MAX_GROWTH_BYTES, MIB, Memory, is_refused, make_place, parsed, port, post, ready
 
 HUGE_BYTES = 300 * MIB
@@ -62,13 +62,13 @@ def flood(at: int, head: bytes, part: bytes) -> bytes:
     ],
     ids=["announced", "in chunks", "in one chunk"],
 )
-def test_a_huge_body_is_413_and_takes_no_memory(server: ServerProcess, lines: bytes, part: bytes, record_property: Any):
+def test_a_huge_body_is_413_and_takes_no_memory(server: ServerProcess, lines: bytes, part: bytes, report: Report):
     memory = Memory(server.process.pid)
     answer = parsed(flood(port(server), HEAD + lines, part))
     assert is_refused(answer)
     assert answer.status == 413
     assert memory.growth_bytes <= MAX_GROWTH_BYTES
-    record_property("survival", ("MiB of memory for 300 MiB", f"{memory.growth_bytes / MIB:.1f}", "16"))
+    report("MiB of memory for 300 MiB", memory.growth_bytes / MIB, limit="16")
 
 
 @pytest.mark.parametrize(
@@ -106,14 +106,14 @@ def test_a_body_of_another_length_than_it_says_is_refused_and_takes_no_memory(se
     ],
     ids=["headers", "a header", "a header's name", "a path", "a trailer", "trailers", "a chunk's extension"],
 )
-def test_a_head_without_end_is_431_and_takes_no_memory(server: ServerProcess, head: bytes, part: bytes, record_property: Any):
+def test_a_head_without_end_is_431_and_takes_no_memory(server: ServerProcess, head: bytes, part: bytes, report: Report):
     memory = Memory(server.process.pid)
     answer = parsed(flood(port(server), head, part))
     assert is_refused(answer)
     assert answer.status == 431
     assert b"\r\nconnection: close" in answer.head
     assert memory.growth_bytes <= MAX_GROWTH_BYTES
-    record_property("survival", ("MiB of memory for 300 MiB", f"{memory.growth_bytes / MIB:.1f}", "16"))
+    report("MiB of memory for 300 MiB", memory.growth_bytes / MIB, limit="16")
 
 
 def test_a_long_head_that_ends_is_answered(server: ServerProcess):
