@@ -232,7 +232,8 @@ def test_a_body_announced_too_long_is_refused_unread(place: Place):
 def test_a_client_that_goes_away_in_the_middle_gets_no_answer(place: Place):
     app = create_app(place.settings())
     assert asgi(app, [part(b"{"), {"type": "http.disconnect"}]) == ([], 2)
-    assert app.state.process.metrics.routes["/v1/predict"].by_status == {499: 1}
+    seen = app.state.process.metrics.routes["/v1/predict"].by_status
+    assert {status for status, count in seen.items() if count} == {499}
 
 
 def test_a_body_in_parts_is_put_together(place: Place):

@@ -1018,7 +1018,7 @@ PODS = [
         good=ON,
         bad=[
             ("pod", f"{FIRST}.env.0", {"name": "PGPASSWORD", "value": "hunter2"}),
-            ("pod", f"{FIRST}.env.0", {"name": "DATABASE", "value": "postgres://mlflow:hunter2@database/mlflow"}),
+            ("pod", f"{FIRST}.env.0", {"name": "DB", "value": "postgres://m:hunter2@db/m"}),  # pragma: allowlist secret
             ("pod", f"{FIRST}.env.0", {"name": "PGPASSFILE", "valueFrom": {"secretKeyRef": {"name": "password"}}}),
             ("pod", f"{FIRST}.envFrom", [{"secretRef": {"name": "password"}}]),
         ],

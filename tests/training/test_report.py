@@ -1,6 +1,7 @@
 """The page and the model card."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def test_a_new_evaluation_is_kept_beside_the_training(
 ):
     home = Home(tmp_path)
     home.bundle(bundle.digest).parent.mkdir(parents=True)
-    home.bundle(bundle.digest).symlink_to(trained_home.bundle(bundle.digest))
+    shutil.copytree(trained_home.bundle(bundle.digest), home.bundle(bundle.digest))
     keep(home, evaluation, training)
     path = keep(home, evaluation, None)
     assert path == home.report(bundle.digest) == write_report(home, bundle.digest)

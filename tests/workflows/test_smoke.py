@@ -42,7 +42,7 @@ def verdicts(ended: subprocess.CompletedProcess[str]) -> dict[str, str]:
 def test_an_endpoint_that_does_what_it_says_passes_by_make(place: Place, tmp_path: Path):
     with serving(place.settings(), tmp_path / "log") as server:
         server.said("ready")
-        command = ["make", "smoke", f"URL={server.url}", f"RELEASE={place.root / 'release.json'}"]
+        command = ["make", "--no-print-directory", "smoke", f"URL={server.url}", f"RELEASE={place.root / 'release.json'}"]
         ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert verdicts(ended) == dict.fromkeys(("ready", "openapi", "model", "prediction", "refusal"), "pass")
