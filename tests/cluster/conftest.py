@@ -4,8 +4,11 @@ import asyncio
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -13,13 +16,15 @@ import kr8s
 import pytest
 
 Object = dict[str, Any]
-GIVE_UP_AFTER_SECONDS = 90
+# Of a machine that has something else to do as well; where all goes well nobody waits for it.
+GIVE_UP_AFTER_SECONDS = 300
+KEEP_READY_EVERY_SECONDS = 0.5
 APPLY = "application/apply-patch+yaml"
 
 
-def poll(done: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+def poll(done: Callable[[], bool], otherwise: Callable[[], str], give_up_after_seconds: float = GIVE_UP_AFTER_SECONDS) -> None:
     """Wait until it is done; a cluster does everything a little later."""
-    give_up = time.monotonic() + GIVE_UP_AFTER_SECONDS
+    give_up = time.monotonic() + give_up_after_seconds
     while not done():
         assert time.monotonic() < give_up, otherwise()
         time.sleep(0.2)
@@ -76,7 +81,9 @@ class Cluster:
     def list(self, path: str, **params: str) -> list[Object]:
         return self._call("GET", path, params)["items"]
 
-    def until(self, manifest: Object, done: Callable[[Object], bool]) -> Object:
+    def until(
+        self, manifest: Object, done: Callable[[Object], bool], give_up_after_seconds: float = GIVE_UP_AFTER_SECONDS
+    ) -> Object:
         """The object once it is as wanted."""
         found: Object = {}
 
@@ -85,7 +92,11 @@ class Cluster:
             found = self.get(manifest)
             return done(found)
 
-        poll(is_done, lambda: f"{json.dumps(found.get('status', {}))}\n{self._pods(manifest['metadata']['namespace'])}")
+        def otherwise() -> str:
+            place = manifest["metadata"].get("namespace")
+            return f"{json.dumps(found.get('status', {}))}\n{self._pods(place) if place else ''}"
+
+        poll(is_done, otherwise, give_up_after_seconds)
         return found
 
     def _pods(self, namespace: str) -> str:
@@ -154,4 +165,50 @@ def cluster(_server: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     # The folder that the processes of one run share.
     with (tmp_path_factory.getbasetemp().parent / "cluster.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield _server
+        with pods_kept_ready(_server):
+            yield _server
+
+
+@contextmanager
+def pods_kept_ready(cluster: Cluster) -> Iterator[None]:
+    """On nodes that kwok plays, what a kubelet does for its pods and kwok does not.
+
+    A node whose heartbeat is late, for which a machine that is busy with something else is enough, is marked NotReady, and all of
+    its pods with it. When the heartbeat comes the node is Ready again, and its kubelet says so of each pod whose containers are:
+    https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/status/generate.go. kwok says that once, while the pod is
+    Pending; its pods would be asked for nothing for as long as they are there.
+    """
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(KEEP_READY_EVERY_SECONDS):
+            # What goes or cannot be read while it is looked at is looked at again.
+            with suppress(RefusedError, httpx.HTTPError):
+                keep_pods_ready(cluster)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def keep_pods_ready(cluster: Cluster) -> None:
+    """One look at every pod."""
+    nodes = {each["metadata"]["name"] for each in cluster.list("/api/v1/nodes") if is_played(each) and holds(each, "Ready")}
+    for pod in cluster.list("/api/v1/pods"):
+        if pod["spec"].get("nodeName") in nodes and holds(pod, "ContainersReady") and not holds(pod, "Ready"):
+            others = [each for each in pod["status"]["conditions"] if each["type"] != "Ready"]
+            now = {"type": "Ready", "status": "True", "lastTransitionTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+            cluster.patch_status({"apiVersion": "v1", "kind": "Pod", **pod}, {"conditions": [*others, now]})
+
+
+def is_played(node: Object) -> bool:
+    return "kwok.x-k8s.io/node" in node["metadata"].get("annotations", {})
+
+
+def holds(found: Object, condition: str) -> bool:
+    """Whether a condition is said to be true."""
+    return any(each["type"] == condition and each["status"] == "True" for each in found["status"].get("conditions", []))

@@ -10,7 +10,7 @@ from stacks.flows import OURS
 from stacks.manifests import manifests
 from stacks.names import INFERENCE_NODES, NODES
 from stacks.record import Plan
-from tests.cluster.conftest import Cluster, Object
+from tests.cluster.conftest import Cluster, Object, is_played
 
 # What makes pods or is needed by them to start.
 FIRST = ("Namespace", "PriorityClass", "StorageClass", "ServiceAccount", "PersistentVolumeClaim")
@@ -34,7 +34,7 @@ def is_of_charts(manifest: Object) -> bool:
 def played_nodes(cluster: Cluster) -> Iterator[list[Object]]:
     """Nodes as the node groups of AWS have them; skips the test where the nodes are real."""
     nodes = cluster.list("/api/v1/nodes")
-    if not all("kwok.x-k8s.io/node" in each["metadata"].get("annotations", {}) for each in nodes):
+    if not all(is_played(each) for each in nodes):
         pytest.skip("the nodes are real and have no image of ours; give a cluster whose nodes kwok plays")
     for each in nodes:
         cluster.apply(node(each["metadata"]["name"], {NODES: INFERENCE_NODES}))

@@ -20,7 +20,7 @@ from stacks.canary import INTERVAL_SECONDS, REVISION
 from stacks.inference_pod import RELEASE_ANNOTATION
 from stacks.names import INFERENCE, NAMESPACE
 from stacks.record import Plan
-from tests.cluster.conftest import Cluster, Object, poll
+from tests.cluster.conftest import GIVE_UP_AFTER_SECONDS, Cluster, Object, holds, poll
 from tests.cluster.declared import in_order, is_of_charts, of_kind, played_nodes
 from tests.cluster.player import Player, of_pods, playing
 from tests.releases import IMAGE, make_release
@@ -148,7 +148,7 @@ class Service:
     def decision(self, *options: str) -> tuple[int, str]:
         """How the waiter ends, and what it says."""
         with self.waiter(*options) as process:
-            out, err = process.communicate(timeout=240)
+            out, err = process.communicate(timeout=2 * GIVE_UP_AFTER_SECONDS)
         narrate(*(f"  {line}" for line in err.splitlines()), f"  {out.strip()}  [exit {process.returncode}]")
         return process.returncode, out + err
 
@@ -160,8 +160,7 @@ class Service:
 
 
 def is_ready(pod: Object) -> bool:
-    conditions = pod["status"].get("conditions", [])
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions) and not going(pod)
+    return holds(pod, "Ready") and not going(pod)
 
 
 def going(pod: Object) -> bool:

@@ -58,7 +58,7 @@ def test_a_bad_canary_is_rolled_back_and_stable_pods_serve_again(service: Servic
         f"  aborted {aborted:.0f} s after the first bad answer; all requests to the stable pods {back:.1f} s after the waiter"
     )
     assert aborted <= ABORTED_WITHIN_SECONDS
-    assert service.ready(stable) == service.rollout["spec"]["replicas"]
+    service.until(lambda: service.ready(stable) == service.rollout["spec"]["replicas"], "served by all stable pods")
     assert_nothing_is_left_of_canaries(service, stable)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stacks.record import Plan
-from tests.cluster.conftest import Cluster, Object, RefusedError
+from tests.cluster.conftest import Cluster, Object, RefusedError, holds
 from tests.cluster.declared import cordon
 from tests.cluster.service import PODS, SELECTED, Service, going, is_ready, served
 from tests.stacks.wholes import complete
@@ -31,6 +31,12 @@ def ready(service: Service) -> list[Object]:
     return [each for each in service.cluster.list(PODS, labelSelector=SELECTED) if is_ready(each)]
 
 
+def running(service: Service) -> list[Object]:
+    """Ready, or would be if the heartbeat of their node were not late."""
+    pods = service.cluster.list(PODS, labelSelector=SELECTED)
+    return [each for each in pods if holds(each, "ContainersReady") and not going(each)]
+
+
 def evict(service: Service, pod: Object) -> None:
     """As `kubectl drain` does. Raises RefusedError."""
     about = {"name": pod["metadata"]["name"], "namespace": pod["metadata"]["namespace"]}
@@ -43,11 +49,11 @@ def test_a_drain_takes_as_many_pods_as_the_budget_has_and_goes_on_when_others_ar
     spared = len(before) - 1
     cordon(service.cluster, nodes, closed=True)
     try:
-        evict(service, before[0])
+        service.until(lambda: is_evicted(service, before[0]), "with a pod to spare")
         for each in before[1:]:
             with pytest.raises(RefusedError, match="disruption budget"):
                 evict(service, each)
-        assert len(ready(service)) == spared
+        service.until(lambda: len(ready(service)) == spared, "left with all but one")
     finally:
         cordon(service.cluster, nodes, closed=False)
     service.until(lambda: len(ready(service)) == len(before), "as many as before")
@@ -65,6 +71,21 @@ def is_evicted(service: Service, pod: Object) -> bool:
     return True
 
 
+def test_pods_of_a_node_whose_heartbeat_was_late_serve_again(service: Service):
+    pods = ready(service)
+    for each in pods:
+        # As the controller of nodes does, and as kwok leaves it.
+        others = [condition for condition in each["status"]["conditions"] if condition["type"] != "Ready"]
+        late = {"type": "Ready", "status": "False"}
+        service.cluster.patch_status({"apiVersion": "v1", "kind": "Pod", **each}, {"conditions": [*others, late]})
+    service.until(lambda: len(ready(service)) == len(pods), "as many as before the heartbeat was late")
+    assert names(ready(service)) == names(pods)
+
+
+def names(pods: list[Object]) -> set[str]:
+    return {each["metadata"]["name"] for each in pods}
+
+
 def zones(service: Service) -> dict[str, str]:
     """The zone of each node."""
     return {each["metadata"]["name"]: each["metadata"]["labels"][ZONE] for each in service.cluster.list("/api/v1/nodes")}
@@ -79,7 +100,7 @@ def test_a_zone_that_is_lost_leaves_the_others_serving_and_they_take_its_pods(se
 
     def recovered() -> bool:
         nonlocal fewest
-        left = [each for each in ready(service) if where[each["spec"]["nodeName"]] != lost]
+        left = [each for each in running(service) if where[each["spec"]["nodeName"]] != lost]
         fewest = min(fewest, len(left))
         return len(left) == len(pods)
 
