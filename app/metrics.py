@@ -22,7 +22,7 @@ LATENCY_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 # Why a request was not let in: too many of them, too many batches, not here in time.
 REASONS = ("busy", "batches", "slow")
 # Why a shadow has no opinion of an answer.
-SHADOW_REASONS = ("not loaded", "behind", "failed")
+SHADOW_REASONS = ("not loaded", "behind", "failed", "stopped")
 # Cutting nineteen columns into bins costs as much for one row as for hundreds, so rows wait until there are some.
 ROWS_TO_BIN = 1024
 _MOST_BINS = max(len(field.bins) for field in FEATURES)

@@ -63,7 +63,8 @@ class Shadow:
                 self._working = asyncio.get_running_loop().create_task(self._catch_up(self._score))
 
     def stop(self) -> None:
-        """Leave what waits alone: the process ends."""
+        """Leave what waits alone, and count it: the process ends."""
+        self._metrics.shadow_lost["stopped"] += len(self._waiting)
         self._waiting.clear()
 
     async def _catch_up(self, score: Score) -> None:

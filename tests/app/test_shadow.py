@@ -1,6 +1,8 @@
 """A shadow sees what was answered and answers nobody."""
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from app import shadow
 from app.bundle import MODEL_OUTPUT
 from app.contract import Customer
 from app.decide import decide
+from app.events import EventLog
+from app.metrics import Metrics
+from app.shadow import Answered, Shadow
 from tests.app.support import ASKED, Place, ServerProcess, graph, probability, serving, variant, wait_for
 
 TILT = -0.9
@@ -110,3 +115,19 @@ def test_a_shadow_that_falls_behind_misses_answers_instead_of_keeping_them(place
 
         wait_for(settled, "every answer to be seen or counted")
         assert server.stop() == 0
+
+
+def test_answers_that_a_shadow_has_not_seen_when_the_process_ends_are_counted(tmp_path: Path):
+    metrics = Metrics(())
+
+    async def answer_and_stop(events: EventLog, threads: ThreadPoolExecutor) -> None:
+        seeing = Shadow(variant("e" * 64, role="shadow", weight_percent=0), lambda rows: rows[:, 0], events, metrics, threads)
+        for customer in CUSTOMERS:
+            seeing.see(Answered("one", Customer(**customer), "none"))
+        seeing.stop()
+
+    events = EventLog(tmp_path.as_uri())
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.run(answer_and_stop(events, threads))
+    events.close(5)
+    assert metrics.shadow_lost == {"not loaded": 0, "behind": 0, "failed": 0, "stopped": len(CUSTOMERS)}
