@@ -41,6 +41,7 @@ class Fault:
     """What a canary does that its stable pods do not: shares of requests, and how many of the scores are turned round."""
 
     failing: float = 0.0
+    turning_away: float = 0.0
     slow: float = 0.0
     dropping: float = 0.0
     turned: float = 0.0
@@ -50,6 +51,7 @@ GOOD = Fault()
 FAULTS = {
     "one request in fifty fails": Fault(failing=0.02),
     "every request fails": Fault(failing=1.0),
+    "two requests in three are turned away": Fault(turning_away=2 / 3),
     "one answer in twenty is slow": Fault(slow=0.05),
     "one event in a hundred is dropped": Fault(dropping=0.01),
     "half of the scores are turned round": Fault(turned=0.5),
@@ -58,9 +60,10 @@ FAULTS = {
 
 @dataclass
 class Seen:
-    """What the pods of one revision have counted within a look, or within the window."""
+    """What the pods of one revision have counted within a look, or within the window; `requests` are answered ones."""
 
     requests: float = 0
+    turned_away: float = 0
     failed: float = 0
     slow: float = 0
     dropped: float = 0
@@ -69,6 +72,7 @@ class Seen:
     def plus(self, other: "Seen") -> "Seen":
         return Seen(
             self.requests + other.requests,
+            self.turned_away + other.turned_away,
             self.failed + other.failed,
             self.slow + other.slow,
             self.dropped + other.dropped,
@@ -100,7 +104,13 @@ def shift(canary: Counts, stable: Counts) -> float:
 def answers(canary: Seen, stable: Seen) -> Mapping[str, bool | None]:
     """What each question is answered at one look: good, bad, or nothing."""
     enough = canary.requests >= REQUESTS_MIN
-    failing = excess(canary.failed, canary.requests, stable.failed, stable.requests, ERROR_BUDGET)
+    failing = excess(
+        canary.failed + canary.turned_away,
+        canary.requests + canary.turned_away,
+        stable.failed + stable.turned_away,
+        stable.requests + stable.turned_away,
+        ERROR_BUDGET,
+    )
     dropping = excess(canary.dropped, canary.scores.sum(), stable.dropped, stable.scores.sum(), ERROR_BUDGET)
     slow = excess(canary.slow, canary.requests, stable.slow, stable.requests, SLOW_SHARE)
     return {
@@ -137,15 +147,23 @@ class Service:
                 self._seen(asked - canary, self._paces[PODS:], burst, GOOD),
             )
 
-    def _seen(self, requests: int, paces: Counts, burst: float, fault: Fault) -> Seen:
+    def _seen(self, asked: int, paces: Counts, burst: float, fault: Fault) -> Seen:
         rng = self._rng
+        # Drawn only where there are some, so that the other runs stay what they are.
+        turned_away = rng.binomial(asked, fault.turning_away) if fault.turning_away else 0
+        requests = asked - turned_away
         struck = rng.binomial(len(paces), INTERVAL_SECONDS / 86_400) / len(paces)
         failing = min(1.0, self._failing + fault.failing + burst + 0.1 * struck)
         slow = min(1.0, self._slow * float(paces.mean()) + fault.slow)
         scores = self._scores(requests, fault.turned)
         dropping = min(1.0, self._dropping * float(paces.mean()) + fault.dropping)
         return Seen(
-            requests, rng.binomial(requests, failing), rng.binomial(requests, slow), rng.binomial(scores.sum(), dropping), scores
+            requests,
+            turned_away,
+            rng.binomial(requests, failing),
+            rng.binomial(requests, slow),
+            rng.binomial(scores.sum(), dropping),
+            scores,
         )
 
     def _scores(self, requests: int, turned: float) -> Counts:

@@ -17,7 +17,8 @@ REQUESTS = f"churn_request_seconds_count{{{CLIENTS}}}"
 INFERENCE_JOB = f"{NAMESPACE}/{INFERENCE.name}"
 SCORE = "churn_probability"
 # They get a 503 before the request is made anything of, so that it is in no other figure.
-TURNED_AWAY = 'churn_refused_total{reason="busy"}'
+REFUSED, BUSY = "churn_refused_total", 'reason="busy"'
+TURNED_AWAY = f"{REFUSED}{{{BUSY}}}"
 # Of clients that send or take too slowly: a few are somebody's bad network, and connections that nobody used.
 SLOW_PER_SECOND_MAX = 1
 # Error budget burnt so many times too fast, over a short window (it still goes on) and a long one (it is no blip).
@@ -175,7 +176,7 @@ def _replicas(which: str) -> str:
 
 
 def _client_alerts() -> Iterator[Alert]:
-    refused = "sum by (reason) (rate(churn_refused_total"
+    refused = f"sum by (reason) (rate({REFUSED}"
     yield Alert(
         name="ChurnRefuses",
         severity="warning",

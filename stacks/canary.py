@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from app.bundle import SCORE_BINS
 from app.metrics import LATENCY_BOUNDS_SECONDS
-from stacks.alerts import CLIENTS
+from stacks.alerts import BUSY, CLIENTS, REFUSED
 from stacks.config import InferenceConfig
 from stacks.names import INFERENCE, NAMESPACE, PROMETHEUS_URL
 
@@ -61,14 +61,16 @@ class Counter:
         """The same over all of them; 0 where there is none."""
         return f"(sum({self.rise(pods)}) or vector(0))"
 
-    @property
-    def both(self) -> dict[str, str]:
-        """Of the canary's pods and of the stable ones."""
-        return {pods: self.of(pods) for pods in (CANARY, STABLE)}
+
+def both(*counters: Counter) -> dict[str, str]:
+    """The counters together, of the canary's pods and of the stable ones."""
+    return {pods: f"({' + '.join(each.of(pods) for each in counters)})" for pods in (CANARY, STABLE)}
 
 
-REQUESTS = Counter("churn_request_seconds_count", CLIENTS)
+ANSWERED = Counter("churn_request_seconds_count", CLIENTS)
 FAILED = Counter("churn_requests_total", f'{CLIENTS},status=~"5.."')
+# Answered 503 before the request is made anything of, and in no other figure.
+TURNED_AWAY = Counter(REFUSED, BUSY)
 PREDICTING = Counter("churn_request_seconds_count", 'route=~"/v1/predict.*"')
 SCORES = Counter("churn_score_bin_total")
 DROPPED = Counter("churn_events_dropped_total")
@@ -79,7 +81,8 @@ def questions(objective: InferenceConfig, drift_index_max: float) -> list[Questi
     """What decides about a canary, all of it from the service objective and from how far scores may move."""
     budget = 1 - objective.availability_percent / 100
     deviates = f"result[0] <= {DEVIATIONS_MAX}", f"result[0] > {DEVIATIONS_MAX}"
-    failed, dropped = excess(FAILED.both, REQUESTS.both, budget), excess(DROPPED.both, SCORES.both, budget)
+    failed = excess(both(FAILED, TURNED_AWAY), both(ANSWERED, TURNED_AWAY), budget)
+    dropped = excess(both(DROPPED), both(SCORES), budget)
     return [
         Question("requests", PREDICTING.of(CANARY), f"result[0] >= {REQUESTS_MIN}", "false"),
         # A failure is one however early; a first slow answer or a first odd customer is not.
@@ -103,8 +106,8 @@ def slowness(objective: InferenceConfig) -> str:
     """The excess of predictions slower than the objective's p99, or than the histogram's next bound."""
     single = 'route="/v1/predict"'
     bound = next(each for each in LATENCY_BOUNDS_SECONDS if each >= objective.p99_milliseconds / 1000)
-    all_of = Counter("churn_request_seconds_count", single).both
-    fast = Counter("churn_request_seconds_bucket", f'{single},le="{bound}"').both
+    all_of = both(Counter("churn_request_seconds_count", single))
+    fast = both(Counter("churn_request_seconds_bucket", f'{single},le="{bound}"'))
     return excess({pods: f"clamp_min({all_of[pods]} - {fast[pods]}, 0)" for pods in all_of}, all_of, SLOW_SHARE)
 
 

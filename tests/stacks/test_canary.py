@@ -27,6 +27,7 @@ class Pods:
 
     requests: float = 100
     failed: float = 0
+    turned_away: float = 0
     slow: float = 0
     dropped: float = 0
     scores: tuple[float, ...] = SCORES
@@ -38,6 +39,9 @@ class Pods:
             'churn_request_seconds_bucket{route="/v1/predict",le="0.05",': fast,
             'churn_requests_total{route="/v1/predict",status="200",': self.requests - self.failed,
             'churn_requests_total{route="/v1/predict",status="503",': self.failed,
+            'churn_refused_total{reason="busy",': self.turned_away,
+            # Their own doing.
+            'churn_refused_total{reason="slow",': 50,
             "churn_events_dropped_total{": self.dropped,
         }
         counted |= {f'churn_score_bin_total{{bin="{bin_}",': count for bin_, count in zip(SCORE_BINS, self.scores, strict=True)}
@@ -91,7 +95,9 @@ TURNED = tuple(reversed(SCORES))
         # A share of the promise is not worth a roll back, nor is what stable pods do as well.
         (Pods(failed=0.04, slow=0.9), Pods(), {}),
         (Pods(failed=3, slow=10, dropped=2), Pods(failed=3, slow=10, dropped=2), {}),
+        (Pods(failed=1, turned_away=1), Pods(failed=1, turned_away=1), {}),
         (Pods(failed=3), Pods(failed=0.04), {"errors": "bad"}),
+        (Pods(turned_away=200), Pods(), {"errors": "bad"}),
         (Pods(slow=5), Pods(slow=0.5), {"slow-answers": "bad"}),
         (Pods(dropped=2), Pods(), {"dropped-events": "bad"}),
         (Pods(scores=TURNED), Pods(), {"score-shift": "bad"}),
@@ -99,8 +105,12 @@ TURNED = tuple(reversed(SCORES))
         (None, Pods(), dict.fromkeys(ALL_GOOD, "nothing")),
         # A failure is one however early, a slow answer is not.
         (Pods(requests=FEW, failed=FEW, slow=FEW), Pods(), {**dict.fromkeys(ALL_GOOD, "nothing"), "errors": "bad"}),
+        (Pods(requests=0, turned_away=100), Pods(), {**dict.fromkeys(ALL_GOOD, "nothing"), "errors": "bad"}),
     ],
-    ids=["good", "within", "both", "errors", "slow", "dropped", "shift", "idle", "not there", "fails at once"],
+    ids=[
+        *("good", "within", "both", "both busy", "errors", "turns two in three away", "slow", "dropped", "shift"),
+        *("idle", "not there", "fails at once", "turns all away"),
+    ],
 )
 def test_a_canary_is_judged_against_its_stable_pods(
     tmp_path: Path, objective: InferenceConfig, canary: Pods | None, stable: Pods, unlike_good: dict[str, str]
@@ -110,12 +120,12 @@ def test_a_canary_is_judged_against_its_stable_pods(
 
 @promtool.needed
 def test_prometheus_computes_what_the_simulation_does(tmp_path: Path, objective: InferenceConfig):
-    canary = Pods(failed=2, slow=4, dropped=1, scores=TURNED)
-    stable = Pods(requests=300, failed=1, slow=2, dropped=1, scores=tuple(3.0 * each for each in SCORES))
+    canary = Pods(failed=2, turned_away=5, slow=4, dropped=1, scores=TURNED)
+    stable = Pods(requests=300, failed=1, turned_away=2, slow=2, dropped=1, scores=tuple(3.0 * each for each in SCORES))
     rows, budget = sum(SCORES), 0.0005
     n = SCRAPES
     expected = {
-        "errors": excess(2 * n, 100 * n, 1 * n, 300 * n, budget),
+        "errors": excess((2 + 5) * n, (100 + 5) * n, (1 + 2) * n, (300 + 2) * n, budget),
         "dropped-events": excess(1 * n, rows * n, 1 * n, 3 * rows * n, budget),
         "slow-answers": excess(4 * n, 100 * n, 2 * n, 300 * n, 0.01),
         "score-shift": shift(n * np.array(canary.scores), n * np.array(stable.scores)),
