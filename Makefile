@@ -21,7 +21,7 @@ CODE := $(wildcard app/*.py training/*.py training/commands/*.py training/templa
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help up test check plan review review-comment preview deploy pins mutants bench cluster-test soak image push scan audit secrets workflows lock docs changelog clean
-.PHONY: packages model validate ingest champion train publish promote challenge smoke affected pull-request revert-pull-request data-issue github-release
+.PHONY: packages model validate ingest champion train publish promote challenge traffic smoke affected pull-request revert-pull-request data-issue github-release
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -155,6 +155,11 @@ promote: $(ENVIRONMENT) ## the bundle trained last, or all of stack FROM, to STA
 
 challenge: $(ENVIRONMENT) ## the bundle trained last as a challenger on STACK, if the gates let it; `better=` into OUT, the reason into WHY
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pipelines.challenge $(STACK) $(BY) >> $(OUT) 2>> $(WHY)
+
+# What runs beside gets the variables of this make, those of the command line as well.
+traffic: $(ENVIRONMENT) ## made-up customers to the endpoint at URL, RATE a second, for SECONDS or while the target BESIDE runs; SMOKE_TOKEN
+	$(BIN)/python -m pipelines.traffic $(or $(URL),http://localhost:$(PORT)) $(if $(RATE),--rate $(RATE)) \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(BESIDE),-- $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST)) $(BESIDE))
 
 smoke: $(ENVIRONMENT) ## whether the endpoint at URL does what it says; RELEASE=FILE that it must serve, a token in SMOKE_TOKEN
 	$(BIN)/python -m pipelines.smoke $(or $(URL),http://localhost:$(PORT)) $(if $(RELEASE),--release $(RELEASE))
