@@ -156,10 +156,10 @@ promote: $(ENVIRONMENT) ## the bundle trained last, or all of stack FROM, to STA
 challenge: $(ENVIRONMENT) ## the bundle trained last as a challenger on STACK, if the gates let it; `better=` into OUT, the reason into WHY
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pipelines.challenge $(STACK) $(BY) >> $(OUT) 2>> $(WHY)
 
-# What runs beside gets the variables of this make, those of the command line as well.
+# What runs beside gets the variables of this make, those of the command line as well. Not by $(MAKE), with which `make -n` would run it.
 traffic: $(ENVIRONMENT) ## made-up customers to the endpoint at URL, RATE a second, for SECONDS or while the target BESIDE runs; SMOKE_TOKEN
 	$(BIN)/python -m pipelines.traffic $(or $(URL),http://localhost:$(PORT)) $(if $(RATE),--rate $(RATE)) \
-	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(BESIDE),-- $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST)) $(BESIDE))
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(BESIDE),-- make --no-print-directory -f $(firstword $(MAKEFILE_LIST)) $(BESIDE))
 
 smoke: $(ENVIRONMENT) ## whether the endpoint at URL does what it says; RELEASE=FILE that it must serve, a token in SMOKE_TOKEN
 	$(BIN)/python -m pipelines.smoke $(or $(URL),http://localhost:$(PORT)) $(if $(RELEASE),--release $(RELEASE))
