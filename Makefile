@@ -89,19 +89,25 @@ image: $(ENVIRONMENT) ## build the app, training and mlflow images with docker, 
 	.ci/image $(TAG)
 	$(BIN)/python -m images.describe var/images/app var/images/training var/images/mlflow
 
-# One reference for both kinds of machines. Tags are written once, so that what an earlier run of this commit pushed is what it is.
+# High and critical, with a fix: without one there is nothing to be done here.
+SCANNED = for image in app training mlflow; do \
+  trivy image --input var/images/$$image --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1 || exit 1; done
+
+# Both kinds of machines are built and scanned before anything is pushed, from the builder's cache, under one reference. Tags are
+# written once, so that what an earlier run of this commit pushed is what it is.
 PUSHED = $(REPOSITORY):$(shell git rev-parse HEAD)
-push: ## build the images for amd64 and arm64 and push them to REPOSITORY; the app's digest into OUT
+push: ## build the images for amd64 and arm64, scan both and push them to REPOSITORY; each one's digest and the app's reference into OUT
 	test -n "$(REPOSITORY)" || { echo "give REPOSITORY, such as 123456789012.dkr.ecr.eu-west-1.amazonaws.com/churn" >&2; exit 2; }
+	for machine in linux/arm64 linux/amd64; do OUT= PLATFORM=$$machine .ci/image $(TAG) && ($(SCANNED)) || exit 1; done
 	for each in app training mlflow; do \
 	  docker buildx imagetools inspect $(PUSHED)-$$each >/dev/null 2>&1 \
-	    || TARGETS=$$each OUT= PUSH=1 PLATFORM=linux/amd64,linux/arm64 .ci/image $(PUSHED) || exit 1; done
-	digest=$$(docker buildx imagetools inspect $(PUSHED)-app --format '{{.Manifest.Digest}}') && \
-	  echo "digest=$$digest" >> $(OUT) && echo "image=$(REPOSITORY)@$$digest" >> $(OUT)
+	    || TARGETS=$$each OUT= PUSH=1 PLATFORM=linux/amd64,linux/arm64 .ci/image $(PUSHED) || exit 1; \
+	  digest=$$(docker buildx imagetools inspect $(PUSHED)-$$each --format '{{.Manifest.Digest}}') || exit 1; \
+	  echo "$$each=$$digest" >> $(OUT); \
+	  [ $$each != app ] || echo "image=$(REPOSITORY)@$$digest" >> $(OUT); done
 
 scan: ## what Trivy knows against the images that `image` built: high and critical, with a fix
-	for each in app training mlflow; do \
-	  trivy image --input var/images/$$each --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1 || exit 1; done
+	$(SCANNED)
 
 # In the lock of one image a package is locked once; all locks together name it several times.
 audit: $(ENVIRONMENT) ## what is known against the packages that the images' locks name; asks PyPI

@@ -1,6 +1,7 @@
 """The make targets that workflows call, run as they call them."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -128,6 +129,55 @@ def test_a_bundle_is_published_and_brought_back_as_the_champion_byte_by_byte(che
     (store / digest / "model.onnx").write_bytes(b"another")
     ended = checkout.make("champion", "STACK=staging", f"BUNDLES={store.as_uri()}")
     assert (ended.returncode, "model.onnx" in ended.stderr) == (2, True)
+
+
+# In place of Docker and Trivy: each writes down what it is asked, the scanner refuses the image that REFUSED names.
+DOCKER = """#!/bin/sh
+echo docker "$@" >> "$LOG"
+case "$*" in
+  "buildx imagetools inspect"*--format*) echo "sha256:$(echo "$4" | sed 's/.*-//')" ;;
+  "buildx imagetools inspect"*) exit 1 ;;
+  save*) tar -cf - -T /dev/null ;;
+esac
+"""
+TRIVY = """#!/bin/sh
+echo trivy "$@" >> "$LOG"
+case "$*" in *"images/${REFUSED:-none} "*) exit 1 ;; esac
+"""
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> dict[str, str]:
+    """The environment in which Docker and Trivy are these."""
+    for name, text in (("docker", DOCKER), ("trivy", TRIVY)):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(text)
+        program.chmod(0o755)
+    return {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "LOG": str(tmp_path / "log")}
+
+
+def test_images_are_pushed_once_both_machines_are_scanned_and_each_is_named(
+    checkout: Checkout, builder: dict[str, str], tmp_path: Path
+):
+    checkout.done("push", "REPOSITORY=registry/churn", f"OUT={tmp_path / 'outputs'}", **builder)
+    told = dict(line.split("=") for line in (tmp_path / "outputs").read_text().splitlines())
+    assert told == {
+        **{each: f"sha256:{each}" for each in ("app", "training", "mlflow")},
+        "image": "registry/churn@sha256:app",
+    }
+    calls = Path(builder["LOG"]).read_text().splitlines()
+    pushed = [index for index, call in enumerate(calls) if "push=true" in call]
+    scanned = [index for index, call in enumerate(calls) if call.startswith("trivy ")]
+    assert (len(scanned), len(pushed)) == (6, 3)
+    assert max(scanned) < min(pushed)
+    assert all("--platform linux/amd64,linux/arm64" in calls[index] for index in pushed)
+
+
+def test_when_the_scanner_refuses_one_image_none_is_pushed(checkout: Checkout, builder: dict[str, str]):
+    ended = checkout.make("push", "REPOSITORY=registry/churn", REFUSED="mlflow", **builder)
+    assert ended.returncode == 2
+    assert "push=true" not in Path(builder["LOG"]).read_text()
 
 
 def test_a_table_is_validated_and_ingested_and_a_bad_one_ends_in_one_issue(checkout: Checkout, repository: Repository):
