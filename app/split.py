@@ -10,8 +10,8 @@ from app.release import Variant
 def assign(variants: Sequence[Variant], unit: str) -> Variant:
     """The variant that answers `unit` (a customer id, or a request's own id where there is none).
 
-    Weighted rendezvous hashing: a customer moves only when the variant it moves to gains weight, or the one it leaves loses it.
-    The salt is the bundle digest, so that each experiment draws its customers anew.
+    Weighted rendezvous hashing: a customer moves only to a variant that has gained weight beside the one that it leaves. Of two
+    variants as few customers move as the weights do. The salt is the bundle digest, so that other bundles draw customers anew.
     """
     answering = [variant for variant in variants if variant.weight_percent > 0]
     if len(answering) == 1:

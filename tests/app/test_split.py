@@ -1,64 +1,103 @@
+import math
 from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 
-import msgspec
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.release import Variant
 from app.split import assign
 from tests.releases import make_variant
 
-CHAMPION, CHALLENGER, THIRD = (make_variant(bundle_digest=letter * 64) for letter in "abc")
-UNITS = [f"customer-{number}" for number in range(20_000)]
+DIGESTS = tuple(letter * 64 for letter in "abcd")
+UNITS = 5_000
+# Of such bounds a run asserts fewer than 500, on both sides: less than one run in 10^9 fails by chance.
+BROKEN_BY_CHANCE = 1e-12
+few = settings(max_examples=20, deadline=None)
+
+bundle_digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 
-def weighted(*weights: int) -> list[Variant]:
-    variants = (CHAMPION, CHALLENGER, THIRD)[: len(weights)]
-    return [msgspec.structs.replace(v, weight_percent=weight) for v, weight in zip(variants, weights, strict=True)]
+def weighted(weights: Sequence[int], digests: Sequence[str] = DIGESTS) -> list[Variant]:
+    return [make_variant(bundle_digest=digest, weight_percent=weight) for digest, weight in zip(digests, weights, strict=False)]
 
 
-@given(st.text(), st.permutations(weighted(60, 30, 10)))
+def shares(count: int) -> st.SearchStrategy[tuple[int, ...]]:
+    """So many whole percentages that sum to 100."""
+    cuts = st.lists(st.integers(0, 100), min_size=count - 1, max_size=count - 1)
+    return cuts.map(lambda at: tuple(after - before for before, after in pairwise([0, *sorted(at), 100])))
+
+
+def drawn(variants: Sequence[Variant], prefix: str) -> list[str]:
+    """The bundles that answer customers whose ids begin so."""
+    return [assign(variants, f"{prefix}{number}").bundle_digest for number in range(UNITS)]
+
+
+def assert_share(count: int, chance: float) -> None:
+    """That so many of the units are what is to be expected if each is one with that chance, by Chernoff's bound."""
+    surprise = sum(
+        found * math.log(found / (UNITS * expected)) if expected else math.inf
+        for found, expected in ((count, chance), (UNITS - count, 1 - chance))
+        if found
+    )
+    assert surprise < -math.log(BROKEN_BY_CHANCE)
+
+
+@given(st.text(), st.permutations(weighted((60, 30, 10))))
 def test_a_customer_has_one_variant_whatever_the_order(unit: str, shuffled: list[Variant]):
-    assert assign(shuffled, unit) == assign(weighted(60, 30, 10), unit)
+    assert assign(shuffled, unit) == assign(weighted((60, 30, 10)), unit)
 
 
 def test_assignments_stay_what_they_are_across_processes_and_versions():
-    drawn = "".join(assign(weighted(50, 30, 20), unit).bundle_digest[0] for unit in UNITS[:40])
-    assert drawn == "aabbaabacbaaaacbcaabccacaabaabbaaabaaaab"
+    told = "".join(assign(weighted((50, 30, 20)), f"customer-{number}").bundle_digest[0] for number in range(40))
+    assert told == "aabbaabacbaaaacbcaabccacaabaabbaaabaaaab"
 
 
-@pytest.mark.parametrize("weights", [(50, 50), (90, 10), (99, 1), (60, 30, 10)], ids=str)
-def test_shares_follow_the_weights(weights: tuple[int, ...]):
-    counts = Counter(assign(weighted(*weights), unit).bundle_digest for unit in UNITS)
-    for variant in weighted(*weights):
-        expected = variant.weight_percent / 100
-        # Five standard errors of a share among 20,000.
-        assert abs(counts[variant.bundle_digest] / len(UNITS) - expected) < 5 * (expected * (1 - expected) / len(UNITS)) ** 0.5
+@few
+@given(st.text(), st.integers(1, 4).flatmap(shares), st.lists(bundle_digests, min_size=4, max_size=4, unique=True))
+def test_each_variant_answers_its_share_of_any_customers_under_any_salt(prefix: str, weights: tuple[int, ...], salts: list[str]):
+    counts = Counter(drawn(weighted(weights, salts), prefix))
+    for weight, salt in zip(weights, salts, strict=False):
+        assert_share(counts[salt], weight / 100)
 
 
-@given(st.text(), st.integers(1, 98))
-def test_when_a_variant_gains_weight_customers_move_to_it_and_nowhere_else(unit: str, percent: int):
-    before, after = assign(weighted(100 - percent, percent), unit), assign(weighted(99 - percent, percent + 1), unit)
-    assert after.bundle_digest in {before.bundle_digest, CHALLENGER.bundle_digest}
+@few
+@given(st.text(), shares(2), shares(2), st.lists(bundle_digests, min_size=2, max_size=2, unique=True))
+def test_of_two_variants_no_more_customers_move_than_the_weights_do_and_all_one_way(
+    prefix: str, before: tuple[int, ...], after: tuple[int, ...], salts: list[str]
+):
+    moves = Counter(zip(drawn(weighted(before, salts), prefix), drawn(weighted(after, salts), prefix), strict=True))
+    grown = after[1] - before[1]
+    one, other = salts
+    there, back = (one, other), (other, one)
+    assert moves[back if grown > 0 else there] == 0
+    assert_share(moves[there] + moves[back], abs(grown) / 100)
+
+
+@few
+@given(st.text(), st.integers(3, 4).flatmap(lambda count: st.tuples(shares(count), shares(count))))
+def test_of_more_variants_nobody_moves_to_one_that_has_not_grown_beside_the_one_it_leaves(
+    prefix: str, weights: tuple[tuple[int, ...], tuple[int, ...]]
+):
+    before, after = ({v.bundle_digest: v.weight_percent for v in weighted(each)} for each in weights)
+    for left, joined in zip(*(drawn(weighted(each), prefix) for each in weights), strict=True):
+        assert left == joined or after[joined] * before[left] > after[left] * before[joined]
+
+
+@few
+@given(st.text(), shares(2), st.lists(bundle_digests, min_size=4, max_size=4, unique=True))
+def test_under_other_salts_customers_are_drawn_anew(prefix: str, weights: tuple[int, ...], salts: list[str]):
+    first, second = (drawn(weighted(weights, each), prefix) for each in (salts[:2], salts[2:]))
+    twice = sum(one == salts[1] and other == salts[3] for one, other in zip(first, second, strict=True))
+    assert_share(twice, (weights[1] / 100) ** 2)
 
 
 @given(st.text())
 def test_a_shadow_answers_nobody(unit: str):
-    assert assign(weighted(0, 100), unit).bundle_digest == CHALLENGER.bundle_digest
-    assert assign(weighted(50, 0, 50), unit).bundle_digest != CHALLENGER.bundle_digest
+    assert assign(weighted((0, 100)), unit).bundle_digest == DIGESTS[1]
+    assert assign(weighted((50, 0, 50)), unit).bundle_digest != DIGESTS[1]
 
 
-def test_one_percent_is_answered_by_the_one_who_has_it():
-    assert assign(weighted(1), "anybody").bundle_digest == CHAMPION.bundle_digest
-    assert {assign(weighted(99, 1), unit).bundle_digest for unit in UNITS} == {CHAMPION.bundle_digest, CHALLENGER.bundle_digest}
-
-
-def test_each_experiment_draws_its_customers_anew():
-    def moved(challenger: Variant) -> set[str]:
-        variants = [msgspec.structs.replace(CHAMPION, weight_percent=50), msgspec.structs.replace(challenger, weight_percent=50)]
-        return {unit for unit in UNITS[:2000] if assign(variants, unit) is variants[1]}
-
-    one, other = moved(CHALLENGER), moved(THIRD)
-    # Half of the champion's scores are shared, so that the two draws agree more often than by chance, but far from always.
-    assert len(one & other) < 0.8 * len(one)
+def test_a_variant_that_is_alone_answers_everybody_whatever_its_weight():
+    assert assign(weighted((1,)), "anybody").bundle_digest == DIGESTS[0]
