@@ -40,7 +40,7 @@ class BundleError(ValueError):
 
 
 class StoreError(BundleError):
-    """A store that could not be asked; later it may answer."""
+    """A store that could not be asked, or has no such bundle; later it may answer, or have it."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,7 +160,7 @@ def _store(place: str) -> ObjectStore:
 
 def _check_folder(place: str, folder: Path) -> None:
     if not folder.is_dir():
-        raise BundleError(f"{place} is not there; name a bundle that is in this store, or copy it there")
+        raise StoreError(f"{place} is not there; name a bundle that is in this store, or copy it there")
     # Followed before any digest is known: what is elsewhere on this machine would be read, and a device without end.
     if links := [path.name for path in (folder, *folder.iterdir()) if path.is_symlink()]:
         raise BundleError(f"{place}: {min(links)} is a link; a bundle is a folder that holds its files itself")
@@ -194,6 +194,9 @@ def open_bundle(content: Mapping[str, bytes], digest: str, place: str) -> Bundle
 
 
 def _check_files(place: str, sizes: Mapping[str, int]) -> None:
+    # Who publishes writes it last: a place without it holds no bundle yet.
+    if MANIFEST not in sizes:
+        raise StoreError(f"{place} holds no bundle: {MANIFEST} is missing there; name one that is in this store, or publish it")
     _check_names(place, sizes, (MANIFEST, *FILES), "there")
     for name, size in sizes.items():
         if size > MAX_FILE_BYTES:

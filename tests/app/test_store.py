@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from app.bundle import StoreError, fetch_bundle
 from tests.app.support import ASKED, Place, ServerProcess, aws, serving
 
 
@@ -105,3 +106,22 @@ def test_a_kept_bundle_that_was_changed_is_fetched_anew(place: Place, port: int)
     with bucket(port, place.root), process(place, port) as server:
         server.said("ready")
     assert graph.read_bytes() == whole
+
+
+def test_a_bundle_that_is_not_on_the_volume_yet_is_served_as_soon_as_it_is(place: Place):
+    [bundle] = (place.root / "bundles").iterdir()
+    arriving = bundle.rename(place.root / "arriving")
+    with serving(place.settings(), place.root / "log") as server:
+        assert "is not there" in server.said("not_ready")["reason"]
+        assert httpx.get(f"{server.url}/livez").status_code == 200
+        arriving.rename(bundle)
+        server.said("ready")
+        assert httpx.post(f"{server.url}/v1/predict", json=ASKED).status_code == 200
+        assert server.stop() == 0
+
+
+def test_a_place_without_a_manifest_has_no_bundle_yet(place: Place):
+    [bundle] = (place.root / "bundles").iterdir()
+    (bundle / "manifest.json").unlink()
+    with pytest.raises(StoreError, match="holds no bundle: manifest.json is missing there"):
+        fetch_bundle((place.root / "bundles").as_uri(), bundle.name)
