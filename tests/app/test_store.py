@@ -123,5 +123,5 @@ def test_a_bundle_that_is_not_on_the_volume_yet_is_served_as_soon_as_it_is(place
 def test_a_place_without_a_manifest_has_no_bundle_yet(place: Place):
     [bundle] = (place.root / "bundles").iterdir()
     (bundle / "manifest.json").unlink()
-    with pytest.raises(StoreError, match="holds no bundle: manifest.json is missing there"):
+    with pytest.raises(StoreError, match=r"holds no bundle: manifest\.json is missing there"):
         fetch_bundle((place.root / "bundles").as_uri(), bundle.name)
