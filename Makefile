@@ -170,15 +170,14 @@ traffic: $(ENVIRONMENT) ## made-up customers to the endpoint at URL, RATE a seco
 smoke: $(ENVIRONMENT) ## whether the endpoint at URL does what it says; RELEASE=FILE that it must serve, a token in SMOKE_TOKEN
 	$(BIN)/python -m pipelines.smoke $(or $(URL),http://localhost:$(PORT)) $(if $(RELEASE),--release $(RELEASE))
 
-affected: $(ENVIRONMENT) ## what the push after the commit BEFORE asks for, into OUT
+affected: $(ENVIRONMENT) ## what the push after the commit BEFORE asks for, beside what GitHub says is deployed, into OUT
 	$(BIN)/python -m pipelines.affected $(BEFORE) >> $(OUT)
 
 pull-request: $(ENVIRONMENT) ## open or update the pull request that changes STACK's release file; GITHUB_REPOSITORY, GH_TOKEN
 	$(BIN)/python -m pipelines.propose $(STACK)
 
 revert-pull-request: $(ENVIRONMENT) ## open or update the pull request that brings STACK back to the commit BEFORE
-	git diff --quiet $(BEFORE) HEAD -- releases/$(STACK).json || $(BIN)/churn rollback --stack $(STACK) $(BY)
-	$(BIN)/python -m pipelines.propose $(STACK) --revert $(BEFORE)
+	$(BIN)/python -m pipelines.propose $(STACK) --revert "$(BEFORE)" $(BY)
 
 data-issue: $(ENVIRONMENT) ## open or update the issue about data, with the REPORT in it
 	$(BIN)/python -m pipelines.report $(REPORT)

@@ -1,13 +1,22 @@
-"""GitHub's interface, as far as workflows write there: one branch, one pull request and one issue, each updated in place."""
+"""GitHub's interface, as far as workflows need it: pull requests, an issue and releases, and what was deployed last."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Self
 
 import httpx
 
 _TIMEOUT_SECONDS = 30
+# A file of a tree: its path, mode and content, or its hash instead, which is null where the file goes.
+# https://docs.github.com/en/rest/git/trees#create-a-tree
+Change = Mapping[str, str | None]
+
+
+def file_change(path: str, text: str) -> Change:
+    """The file with this text."""
+    return {"path": path, "mode": "100644", "type": "blob", "content": text}
 
 
 class GitHubError(Exception):
@@ -34,27 +43,39 @@ class GitHub:
         }
         return cls(httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS))
 
-    def propose(self, *, branch: str, base_commit: str, tree: str, files: Mapping[str, str], title: str, body: str) -> str:
-        """The URL of the one open pull request of `branch`, which becomes `tree` with `files` on top of `base_commit`.
+    def propose(self, *, branch: str, base_commit: str, tree: str, changes: Sequence[Change], title: str, body: str) -> str:
+        """The URL of the one open pull request of `branch`, which becomes `tree` with `changes` on top of `base_commit`.
 
         Commits that are made through this interface GitHub signs itself. What was on the branch before is given up: it was on
         top of another state of main.
         """
-        if files:
-            changed = [{"path": path, "mode": "100644", "type": "blob", "content": text} for path, text in files.items()]
-            tree = self._ask("POST", "/git/trees", {"base_tree": tree, "tree": changed})["sha"]
-        commit = self._ask("POST", "/git/commits", {"message": f"{title}\n\n{body}", "tree": tree, "parents": [base_commit]})[
-            "sha"
-        ]
-        if self._ask("GET", f"/git/matching-refs/heads/{branch}"):
-            self._ask("PATCH", f"/git/refs/heads/{branch}", {"sha": commit, "force": True})
+        made = self._ask("POST", "/git/trees", {"base_tree": tree, "tree": changes})["sha"]
+        said = {"message": f"{title}\n\n{body}", "tree": made, "parents": [base_commit]}
+        commit = self._ask("POST", "/git/commits", said)["sha"]
+        ref = f"refs/heads/{branch}"
+        if any(each["ref"] == ref for each in self._ask("GET", f"/git/matching-refs/heads/{branch}")):
+            self._ask("PATCH", f"/git/{ref}", {"sha": commit, "force": True})
         else:
-            self._ask("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": commit})
+            self._ask("POST", "/git/refs", {"ref": ref, "sha": commit})
         owner = str(self.client.base_url).rstrip("/").split("/")[-2]
         there = self._ask("GET", f"/pulls?state=open&head={owner}:{branch}")
         if there:
             return self._ask("PATCH", f"/pulls/{there[0]['number']}", {"title": title, "body": body})["html_url"]
         return self._ask("POST", "/pulls", {"title": title, "body": body, "head": branch, "base": "main"})["html_url"]
+
+    def deployed(self, environments: Sequence[str]) -> str | None:
+        """The commit of the newest deployment to one of the environments that succeeded; None if none did.
+
+        A job that names an environment makes one. What has succeeded and was followed by another is `inactive` later, but stays
+        among its statuses. https://docs.github.com/en/rest/deployments/statuses
+        """
+        found = [each for name in environments for each in self._ask("GET", f"/deployments?environment={name}&per_page=100")]
+        for each in sorted(found, key=itemgetter("created_at", "id"), reverse=True):
+            if any(
+                status["state"] == "success" for status in self._ask("GET", f"/deployments/{each['id']}/statuses?per_page=100")
+            ):
+                return each["sha"]
+        return None
 
     def report(self, *, label: str, title: str, body: str) -> str:
         """The URL of the one open issue with the label: made with the body, or with the body as one more comment."""

@@ -51,11 +51,14 @@ class Checkout:
         return self.head()
 
     def head(self) -> str:
-        command = ["git", "-C", str(self.root), "rev-parse", "HEAD"]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return self.named("HEAD")
 
     def tree(self, commit: str) -> str:
-        command = ["git", "-C", str(self.root), "rev-parse", f"{commit}^{{tree}}"]
+        return self.named(f"{commit}^{{tree}}")
+
+    def named(self, revision: str) -> str:
+        """The whole name of a commit, tree or file."""
+        command = ["git", "-C", str(self.root), "rev-parse", revision]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

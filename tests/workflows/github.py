@@ -22,6 +22,7 @@ class Repository:
     pulls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     issues: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     releases: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    deployments: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     comments: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
 
     def environment(self) -> dict[str, str]:
@@ -30,27 +31,34 @@ class Repository:
     def commit_of(self, branch: str) -> dict[str, Any]:
         return self.objects[int(self.branches[branch])]
 
-    def tree_of(self, branch: str) -> tuple[str, dict[str, str]]:
-        """The tree that the branch's commit starts from, and the files that it changes in it."""
-        tree = self.commit_of(branch)["tree"]
-        if not tree.isdigit() or len(tree) == 40:
-            return tree, {}
-        made = self.objects[int(tree)]
-        return made["base_tree"], {each["path"]: each["content"] for each in made["tree"]}
+    def tree_of(self, branch: str) -> tuple[str, list[dict[str, Any]]]:
+        """The tree that the branch's commit starts from, and how files change in it."""
+        made = self.objects[int(self.commit_of(branch)["tree"])]
+        return made["base_tree"], made["tree"]
 
-    def answer(self, method: str, path: str, query: dict[str, list[str]], body: dict[str, Any]) -> tuple[int, Any]:  # noqa: PLR0911 - a route each
+    def deploy(self, environment: str, sha: str, *states: str) -> None:
+        """A deployment, newer than those before, and what became of it, the last first."""
+        number = len(self.deployments) + 1
+        made = {"id": number, "created_at": f"2026-01-{number:02}T00:00:00Z", "environment": environment, "sha": sha}
+        self.deployments.append(made | {"states": states})
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: dict[str, Any]) -> tuple[int, Any]:  # noqa: C901, PLR0911 - a route each
         match method, path.removeprefix("/repos/ada/churn/").split("/"):
             case "POST", ["git", "trees" | "commits"]:
                 self.objects.append(body)
                 return 201, {"sha": str(len(self.objects) - 1)}
             case "GET", ["git", "matching-refs", "heads", *name]:
-                return 200, [{"ref": each} for each in self.branches if each.startswith("/".join(name))]
+                return 200, [{"ref": f"refs/heads/{each}"} for each in self.branches if each.startswith("/".join(name))]
             case "POST", ["git", "refs"]:
                 self.branches[body["ref"].removeprefix("refs/heads/")] = body["sha"]
                 return 201, {}
             case "PATCH", ["git", "refs", "heads", *name] if body["force"]:
                 self.branches["/".join(name)] = body["sha"]
                 return 200, {}
+            case "GET", ["deployments"]:
+                return 200, [each for each in reversed(self.deployments) if [each["environment"]] == query["environment"]]
+            case "GET", ["deployments", number, "statuses"]:
+                return 200, [{"state": each} for each in self.deployments[int(number) - 1]["states"]]
             case "GET", ["pulls"]:
                 return 200, [each for each in self.pulls if query["head"] == [f"ada:{each['head']}"]]
             case "GET", ["issues"]:

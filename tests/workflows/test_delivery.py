@@ -29,9 +29,9 @@ def test_a_promotion_ends_in_one_pull_request_that_changes_the_release_file_only
     promoted(checkout, 1)
     said = checkout.done("pull-request", "STACK=staging", **repository.environment())
     assert said == "https://github.example/pulls/1\n"
-    base, changed = repository.tree_of("release/staging")
-    assert (base, list(changed)) == (checkout.tree("HEAD"), ["releases/staging.json"])
-    assert changed["releases/staging.json"] == (checkout.root / "releases/staging.json").read_text()
+    base, [changed] = repository.tree_of("release/staging")
+    assert (base, changed["path"]) == (checkout.tree("HEAD"), "releases/staging.json")
+    assert changed["content"] == (checkout.root / "releases/staging.json").read_text()
     assert repository.commit_of("release/staging")["parents"] == [checkout.head()]
     [pull] = repository.pulls
     assert (pull["head"], pull["base"], pull["title"]) == ("release/staging", "main", "release(staging): champion 1.0.0")
@@ -45,8 +45,8 @@ def test_a_second_promotion_updates_the_pull_request_that_is_open(checkout: Chec
         digest = promoted(checkout, seed)
         checkout.done("pull-request", "STACK=staging", **repository.environment())
     assert len(repository.pulls) == 1
-    _, changed = repository.tree_of("release/staging")
-    assert digest in changed["releases/staging.json"]
+    _, [changed] = repository.tree_of("release/staging")
+    assert digest in changed["content"]
 
 
 def test_what_is_live_already_is_not_proposed(checkout: Checkout, repository: Repository):
@@ -59,26 +59,71 @@ def test_what_is_live_already_is_not_proposed(checkout: Checkout, repository: Re
 def test_the_way_back_from_a_release_is_a_release_that_goes_on_the_chain(checkout: Checkout, repository: Repository):
     first = promoted(checkout, 1)
     before = checkout.commit("release(staging): 1.0.0")
-    promoted(checkout, 2, compared=first)
-    live = released(checkout)
+    second = promoted(checkout, 2, compared=first)
     checkout.commit("release(staging): 1.0.1")
-    checkout.done("revert-pull-request", "STACK=staging", f"BEFORE={before}", **repository.environment())
-    base, changed = repository.tree_of("release/staging")
-    assert base == checkout.tree(before)
-    back = json.loads(changed["releases/staging.json"])
-    assert back["variants"][0]["bundle_digest"] == first
+    promoted(checkout, 3, compared=second)
+    live = released(checkout)
+    checkout.commit("release(staging): 1.0.2")
+    given = {"CREATED_BY": "bob@example.com"} | repository.environment()
+    checkout.done("revert-pull-request", "STACK=staging", f"BEFORE={before}", **given)
+    base, [changed] = repository.tree_of("revert/staging")
+    assert (base, changed["path"]) == (checkout.tree("HEAD"), "releases/staging.json")
+    back = json.loads(changed["content"])
+    assert (back["variants"][0]["bundle_digest"], back["created_by"]) == (first, "bob@example.com")
     assert (back["previous"], bool(back["rollback_of"])) == (live.digest, True)
-    assert repository.pulls[0]["title"] == f"revert(staging): back to {before[:12]}"
+    [pull] = repository.pulls
+    assert (pull["title"], "git switch revert/staging" in pull["body"]) == (f"revert(staging): back to {before[:12]}", True)
 
 
-def test_the_way_back_from_a_change_of_code_is_the_files_as_they_were(checkout: Checkout, repository: Repository):
+def test_the_way_back_from_a_change_of_code_is_the_files_as_they_were_but_for_releases_and_workflows(
+    checkout: Checkout, repository: Repository
+):
     promoted(checkout, 1)
     before = checkout.commit("release(staging): 1.0.0")
-    (checkout.root / "stacks" / "new.py").write_text("")
-    head = checkout.commit("feat(stacks): add something")
+    for name in ("stacks/new.py", "releases/prod.json", ".github/workflows/new.yml"):
+        (checkout.root / name).write_text("new")
+    (checkout.root / "app/split.py").unlink()
+    (checkout.root / "app/main.py").write_text("changed")
+    head = checkout.commit("feat(stacks): change something")
     checkout.done("revert-pull-request", "STACK=staging", f"BEFORE={before}", **repository.environment())
-    assert repository.tree_of("release/staging") == (checkout.tree(before), {})
-    assert repository.commit_of("release/staging")["parents"] == [head]
+    base, changed = repository.tree_of("revert/staging")
+    assert (base, repository.commit_of("revert/staging")["parents"]) == (checkout.tree("HEAD"), [head])
+    assert {each["path"]: each["sha"] for each in changed} == {
+        "app/main.py": checkout.named(f"{before}:app/main.py"),
+        "app/split.py": checkout.named(f"{before}:app/split.py"),
+        "stacks/new.py": None,
+    }
+
+
+def test_the_way_back_from_a_first_release_is_none(checkout: Checkout, repository: Repository):
+    before = checkout.head()
+    promoted(checkout, 1)
+    checkout.commit("release(staging): 1.0.0")
+    checkout.done("revert-pull-request", "STACK=staging", f"BEFORE={before}", **repository.environment())
+    _, [changed] = repository.tree_of("revert/staging")
+    assert (changed["path"], changed["sha"]) == ("releases/staging.json", None)
+
+
+def test_a_promotion_that_is_open_stays_so_beside_a_way_back(checkout: Checkout, repository: Repository):
+    first = promoted(checkout, 1)
+    before = checkout.commit("release(staging): 1.0.0")
+    (checkout.root / "stacks/new.py").write_text("")
+    checkout.commit("feat(stacks): add something")
+    promoted(checkout, 2, compared=first)
+    checkout.done("pull-request", "STACK=staging", **repository.environment())
+    checkout.done("revert-pull-request", "STACK=staging", f"BEFORE={before}", **repository.environment())
+    assert [each["head"] for each in repository.pulls] == ["release/staging", "revert/staging"]
+    assert [each["path"] for each in repository.tree_of("release/staging")[1]] == ["releases/staging.json"]
+    assert [each["path"] for each in repository.tree_of("revert/staging")[1]] == ["stacks/new.py"]
+
+
+def test_where_nothing_differs_there_is_no_way_back_and_it_says_so(checkout: Checkout, repository: Repository):
+    said = checkout.done("revert-pull-request", "STACK=staging", f"BEFORE={checkout.head()}", **repository.environment())
+    assert "nothing to bring back" in said
+    assert (repository.pulls, repository.branches) == ([], {})
+    ended = checkout.make("revert-pull-request", "STACK=staging", "BEFORE=", **repository.environment())
+    assert ended.returncode == 2
+    assert (repository.pulls, repository.branches) == ([], {})
 
 
 @pytest.mark.parametrize(
@@ -193,31 +238,6 @@ def test_a_table_is_validated_and_ingested_and_a_bad_one_ends_in_one_issue(check
         checkout.done("data-issue", **repository.environment())
     [issue] = repository.issues
     assert (issue["labels"], "weekly" in issue["body"], len(repository.comments)) == (["data"], True, 1)
-
-
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ([], ("false", "none", "none", "false")),
-        (["releases/staging.json"], ("false", "release", "none", "true")),
-        (["releases/prod.json"], ("false", "none", "release", "false")),
-        (["releases/allowed_signers"], ("false", "none", "none", "false")),
-        (["README.md", "releases/prod.json"], ("true", "all", "all", "false")),
-    ],
-    ids=["nothing", "a release of staging", "a release of prod", "who may approve", "code as well"],
-)
-def test_only_a_release_asks_for_the_role_that_can_touch_nothing_else(
-    checkout: Checkout, tmp_path: Path, changed: list[str], expected: tuple[str, ...]
-):
-    before = checkout.head()
-    for name in changed:
-        (checkout.root / name).parent.mkdir(exist_ok=True)
-        (checkout.root / name).write_text(name)
-    if changed:
-        checkout.commit("change")
-    checkout.done("affected", f"BEFORE={before}", f"OUT={tmp_path / 'outputs'}")
-    found = dict(line.split("=") for line in (tmp_path / "outputs").read_text().splitlines())
-    assert tuple(found[name] for name in ("build", "staging", "prod", "staging_released")) == expected
 
 
 def test_a_release_on_github_needs_the_tag_of_the_projects_version(checkout: Checkout, repository: Repository):

@@ -121,5 +121,12 @@ def test_a_role_is_taken_where_its_trust_lets_it_be_taken():
                 assert job["environment"] == f"${{{{ {asked} && '{stack}-release' || '{stack}' }}}}"
 
 
+def test_who_asks_what_is_deployed_may_read_it():
+    asking = [(job, each) for _, job in jobs() for each in job["steps"] if each.get("run", "").startswith("make affected")]
+    assert len(asking) == 2
+    for job, step in asking:
+        assert (job["permissions"]["deployments"], step["env"]["GH_TOKEN"]) == ("read", "${{ github.token }}")
+
+
 def test_nothing_in_git_looks_like_a_secret():
     run("make", "-s", "secrets")
