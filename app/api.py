@@ -16,7 +16,7 @@ _PredictionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, descrip
 _ObservedAt = Annotated[datetime, msgspec.Meta(tz=True, description="When it was seen; RFC 3339 with an offset.")]
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What the service answers of one customer. The money is what making the offer is worth."""
 
     prediction_id: _PredictionId

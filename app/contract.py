@@ -50,7 +50,7 @@ _MONTHLY_CUTS = (25, 45, 60, 75, 85, 95, 105)
 _TOTAL_CUTS = (100, 300, 700, 1400, 2500, 4000, 6000)
 
 
-class Customer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Customer(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, kw_only=True):
     """A customer as services send it and tables hold it. An optional attribute that is absent or null is unknown."""
 
     tenure_months: Annotated[int, _about("Tenure", "tenure", "months", (0, 600), _TENURE_CUTS)]

@@ -25,7 +25,7 @@ from app.split import assign
 PROBABILITY_DIGITS = 6
 MONEY_DIGITS = 6
 # Of a batch, before those who ask for one customer have their turn.
-ROWS_IN_A_TURN = 100
+ROWS_IN_A_TURN = 50
 
 logger = logging.getLogger("churn")
 
@@ -73,6 +73,7 @@ class Service:
     def __init__(self, loaded: Loaded, events: EventLog, metrics: Metrics) -> None:
         self.release = loaded.release
         self.model_in_use = _model_in_use(loaded)
+        self._release_digest = str(loaded.release.digest)
         self._models = loaded.models
         self._together = {digest: Together(model.score, metrics.drift.see) for digest, model in loaded.models.items()}
         self._events = events
@@ -80,6 +81,7 @@ class Service:
         # One thread: a second batch waits for the first, single customers for neither.
         self._batches = ThreadPoolExecutor(1, thread_name_prefix="batch")
         # Nobody can guess another process's ids, and one process never repeats itself.
+        # The event loop and the thread of batches both take from it, each time in one step of the interpreter.
         self._ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, itertools.count())
         self._shadows = [
             Shadow(variant, model and model.score, events, metrics, self._batches) for variant, model in loaded.shadows
@@ -90,17 +92,14 @@ class Service:
         """The answer to one customer, scored with whoever asks at the same moment."""
         prediction_id, variant = self._assigned(customer)
         probability = await self._together[variant.bundle_digest].ask(customer)
-        return self._answered(customer, prediction_id, variant, probability)
+        return self._answered(customer, prediction_id, variant, probability, datetime.now(UTC))
 
     async def predict_batch(self, customers: list[Customer]) -> list[Prediction]:
         """The answers to many, in their order."""
-        assigned = [self._assigned(customer) for customer in customers]
-        digests = [variant.bundle_digest for _, variant in assigned]
-        loop = asyncio.get_running_loop()
-        probabilities = await loop.run_in_executor(self._batches, self._score, customers, digests)
-        predictions: list[Prediction] = []
-        for customer, (prediction_id, variant), probability in zip(customers, assigned, probabilities, strict=True):
-            predictions.append(self._answered(customer, prediction_id, variant, probability))
+        scored = await asyncio.get_running_loop().run_in_executor(self._batches, self._scored, customers)
+        at, predictions = datetime.now(UTC), list[Prediction]()
+        for customer, (prediction_id, variant, probability) in zip(customers, scored, strict=True):
+            predictions.append(self._answered(customer, prediction_id, variant, probability, at))
             if len(predictions) % ROWS_IN_A_TURN == 0:
                 await asyncio.sleep(0)
         return predictions
@@ -131,7 +130,10 @@ class Service:
         prediction_id = next(self._ids)
         return prediction_id, assign(self.release.variants, customer.customer_id or prediction_id)
 
-    def _score(self, customers: list[Customer], digests: list[str]) -> list[float]:
+    def _scored(self, customers: list[Customer]) -> list[tuple[str, Variant, float]]:
+        """Of each its id, who answers it, and the churn probability."""
+        assigned = [self._assigned(customer) for customer in customers]
+        digests = [variant.bundle_digest for _, variant in assigned]
         rows = matrix(customers)
         probabilities = [0.0] * len(customers)
         for digest in set(digests):
@@ -140,9 +142,11 @@ class Service:
             self._metrics.drift.see(rows[mine], found)
             for index, probability in zip(mine, found.tolist(), strict=True):
                 probabilities[index] = probability
-        return probabilities
+        return [(*each, probability) for each, probability in zip(assigned, probabilities, strict=True)]
 
-    def _answered(self, customer: Customer, prediction_id: str, variant: Variant, churn_probability: float) -> Prediction:
+    def _answered(
+        self, customer: Customer, prediction_id: str, variant: Variant, churn_probability: float, at: datetime
+    ) -> Prediction:
         probability = round(churn_probability, PROBABILITY_DIGITS)
         decision = decide(variant.threshold, probability)
         self._metrics.predicted(variant, decision)
@@ -151,8 +155,8 @@ class Service:
         self._events.append(
             PredictionEvent(
                 prediction_id=prediction_id,
-                at=datetime.now(UTC),
-                release=str(self.release.digest),
+                at=at,
+                release=self._release_digest,
                 variant=variant.role,
                 bundle_digest=variant.bundle_digest,
                 version=variant.version,

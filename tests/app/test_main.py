@@ -91,7 +91,7 @@ def test_a_batch_that_takes_too_long_is_given_up_and_makes_room(http: Client, mo
     monkeypatch.setattr("app.main.BATCH_SECONDS", 0.05)
     blocked = threading.Event()
     with monkeypatch.context() as patched:
-        patched.setattr(Service, "_score", lambda *_: blocked.wait(10))
+        patched.setattr(Service, "_scored", lambda *_: blocked.wait(10))
         for _ in range(2 * MAX_BATCHES):
             answer = http.post("/v1/predict/batch", json={"customers": [ASKED]})
             assert "not scored within 0.05 seconds" in is_problem(answer, 503)["detail"]
