@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,6 +193,10 @@ def _about_release(release: Release) -> Iterator[Metric]:
         weights.add_metric(named, variant.weight_percent)
         evaluated.add_metric(named, variant.evidence.evaluated_at.timestamp())
     yield from (weights, evaluated)
+    limits = release.limits
+    yield GaugeMetricFamily("churn_drift_index_max", "Above it, drift is told.", value=limits.drift_index_max)
+    age_seconds = timedelta(days=limits.model_age_max_days).total_seconds()
+    yield GaugeMetricFamily("churn_model_age_max_seconds", "Above it, the model's age is told.", value=age_seconds)
 
 
 def _about_events(events: EventLog) -> Iterator[Metric]:

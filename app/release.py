@@ -44,6 +44,14 @@ class BusinessCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     horizon_months: Annotated[int, msgspec.Meta(ge=1, le=120)] = 12
 
 
+class AlertLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From when on somebody is told that customers have moved too far from the training data, or that the model is old."""
+
+    # Of the population stability index of a field or of the scores; below .1 nothing has moved, above .25 others are asked about.
+    drift_index_max: Annotated[float, msgspec.Meta(ge=0.05, le=10)] = 0.2
+    model_age_max_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 90
+
+
 class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A figure with its bootstrap 95 % interval."""
 
@@ -106,6 +114,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     image: Image | None
     variants: Annotated[tuple[Variant, ...], msgspec.Meta(min_length=1)]
     business_case: BusinessCase
+    # Absent from files that were written before there was one: their digests are of what they hold.
+    alert_limits: AlertLimits | msgspec.UnsetType = msgspec.UNSET
     previous: Digest | None = None
     rollback_of: Digest | None = None
     approval: Approval | None = None
@@ -115,6 +125,11 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def champion(self) -> Variant:
         """The first variant with that role; the gates refuse a release without exactly one."""
         return next(variant for variant in self.variants if variant.role == "champion")
+
+    @property
+    def limits(self) -> AlertLimits:
+        """Those that the file has, or the usual ones."""
+        return AlertLimits() if isinstance(self.alert_limits, msgspec.UnsetType) else self.alert_limits
 
 
 # Made on import: a decoder made by one thread while another uses its half-made types ends the process (msgspec 0.22).

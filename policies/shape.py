@@ -9,7 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import UnionType
-from typing import Annotated, Any, Literal, TypedDict, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    TypedDict,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,8 @@ Share = Annotated[float, _Form(lambda value: 0 < value <= 1, "a number above 0 a
 Months = Annotated[int, _Form(lambda value: 1 <= value <= 120, "1 to 120")]  # noqa: PLR2004  # the bounds are the declaration
 Percent = Annotated[int, _Form(lambda value: 0 <= value <= 100, "0 to 100")]  # noqa: PLR2004  # the bounds are the declaration
 Count = Annotated[int, _Form(lambda value: value >= 0, "a whole number from 0 up")]
+DriftIndex = Annotated[float, _Form(lambda value: 0.05 <= value <= 10, "0.05 to 10")]  # noqa: PLR2004  # the bounds are the declaration
+Days = Annotated[int, _Form(lambda value: 1 <= value <= 3650, "1 to 3650")]  # noqa: PLR2004  # the bounds are the declaration
 Rows = Annotated[int, _Form(lambda value: value >= 1, "a whole number from 1 up")]
 SchemaVersion = Annotated[int, _Form(lambda value: value == 1, "1")]
 
@@ -69,6 +83,11 @@ class BusinessCase(TypedDict):
     offer_acceptance: Share
     margin_usd_per_month: Positive
     horizon_months: Months
+
+
+class AlertLimits(TypedDict):
+    drift_index_max: DriftIndex
+    model_age_max_days: Days
 
 
 class Evidence(TypedDict):
@@ -112,6 +131,8 @@ class Release(TypedDict):
     image: Image | None
     variants: Annotated[list[Variant], _Form(bool, "at least one variant")]
     business_case: BusinessCase
+    # Files that were written before there was one have none.
+    alert_limits: NotRequired[AlertLimits]
     previous: Digest | None
     rollback_of: Digest | None
     approval: Approval | None
@@ -147,9 +168,10 @@ def _misfits_of_fields(value: object, fields: Mapping[str, object], place: str) 
     found = cast(Mapping[object, object], value)
     within = f"{place}." if place else ""
     for name, kind in fields.items():
+        optional = get_origin(kind) is NotRequired
         if name in found:
-            yield from misfits(found[name], kind, within + name)
-        else:
+            yield from misfits(found[name], get_args(kind)[0] if optional else kind, within + name)
+        elif not optional:
             yield f"{within}{name} is missing; every field of a release is written out"
     for name in found:
         if name not in fields:

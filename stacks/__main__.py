@@ -35,7 +35,6 @@ if live:
             claim_name=base.claim_name,
             nodes=base.nodes,
             inbound_cidrs=base.inbound_cidrs,
-            drift_index_max=config.monitoring.drift_index_max,
         ),
         base.in_cluster,
     )

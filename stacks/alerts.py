@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.events import MAX_WAITING_BYTES
-from stacks.config import InferenceConfig, MonitoringConfig
+from app.release import AlertLimits
+from stacks.config import InferenceConfig
 from stacks.names import INFERENCE, NAMESPACE, TRACKING
 
 Rule = dict[str, object]
@@ -33,6 +34,11 @@ MOST_ERRORS = 0.9
 # With fewer rows chance alone moves bins: with a thousand in nine bins, the index by about .01.
 DRIFT_ROWS_MIN = 1000
 SECONDS_PER_DAY = 86_400
+USUAL = AlertLimits()
+# What the pods' own release says, so that one that is rolled back to has its limits with it; the stricter one while a release
+# takes over from another, and the usual one where an image is too old to tell.
+DRIFT_INDEX_MAX = f"(min(churn_drift_index_max) or vector({USUAL.drift_index_max:g}))"
+MODEL_AGE_MAX_SECONDS = f"(min(churn_model_age_max_seconds) or vector({USUAL.model_age_max_days * SECONDS_PER_DAY}))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +62,12 @@ class Alert:
         }
 
 
-def rule_groups(objective: InferenceConfig, limits: MonitoringConfig, *, serving: bool, tracking: bool) -> list[Rule]:
+def rule_groups(objective: InferenceConfig, *, serving: bool, tracking: bool) -> list[Rule]:
     """The groups of a PrometheusRule for what the stack runs; Prometheus evaluates a group's rules in order."""
     alerts: list[Alert] = []
     records: dict[str, Rule] = {}
     if serving:
-        alerts += [*_service_alerts(objective), *_model_alerts(limits)]
+        alerts += [*_service_alerts(objective), *_model_alerts()]
         records["churn-service"] = {"rules": service_records()}
         # Of a whole day: looking more often shows nothing new.
         records["churn-drift"] = {"rules": drift_records(), "interval": "5m"}
@@ -210,13 +216,11 @@ def _event_alerts() -> Iterator[Alert]:
     )
 
 
-def _model_alerts(limits: MonitoringConfig) -> Iterator[Alert]:
+def _model_alerts() -> Iterator[Alert]:
     yield Alert(
         name="ChurnDrift",
         severity="warning",
-        expr=(
-            f"churn:drift_index:increase1d > {limits.drift_index_max:g} and on (field) churn:rows:increase1d >= {DRIFT_ROWS_MIN}"
-        ),
+        expr=f"churn:drift_index:increase1d > scalar{DRIFT_INDEX_MAX} and on (field) churn:rows:increase1d >= {DRIFT_ROWS_MIN}",
         lasting="1h",
         summary="{{ $labels.field }} has moved from the training data: population stability index {{ $value | humanize }}.",
     )
@@ -225,7 +229,7 @@ def _model_alerts(limits: MonitoringConfig) -> Iterator[Alert]:
         severity="warning",
         expr=(
             'time() - max by (version) (churn_variant_evaluated_timestamp_seconds{variant="champion"})'
-            f" > {limits.model_age_max_days * SECONDS_PER_DAY}"
+            f" > scalar{MODEL_AGE_MAX_SECONDS}"
         ),
         lasting="1h",
         summary="Model {{ $labels.version }} was last evaluated {{ $value | humanizeDuration }} ago.",

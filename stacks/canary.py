@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from app.bundle import SCORE_BINS
 from app.metrics import LATENCY_BOUNDS_SECONDS
+from app.release import AlertLimits
 from stacks.alerts import BUSY, CLIENTS, REFUSED
 from stacks.config import InferenceConfig
 from stacks.names import INFERENCE, NAMESPACE, PROMETHEUS_URL
@@ -77,9 +78,9 @@ DROPPED = Counter("churn_events_dropped_total")
 ENOUGH = f"and on () {PREDICTING.of(CANARY)} >= {REQUESTS_MIN}"
 
 
-def questions(objective: InferenceConfig, drift_index_max: float) -> list[Question]:
-    """What decides about a canary, all of it from the service objective and from how far scores may move."""
-    budget = 1 - objective.availability_percent / 100
+def questions(objective: InferenceConfig, limits: AlertLimits) -> list[Question]:
+    """What decides about a canary, all of it from the service objective and from how far its release lets scores move."""
+    budget, most = 1 - objective.availability_percent / 100, f"{limits.drift_index_max:g}"
     deviates = f"result[0] <= {DEVIATIONS_MAX}", f"result[0] > {DEVIATIONS_MAX}"
     failed = excess(both(FAILED, TURNED_AWAY), both(ANSWERED, TURNED_AWAY), budget)
     dropped = excess(both(DROPPED), both(SCORES), budget)
@@ -89,7 +90,7 @@ def questions(objective: InferenceConfig, drift_index_max: float) -> list[Questi
         Question("errors", f"{failed} > {DEVIATIONS_MAX} or {failed} {ENOUGH}", *deviates),
         Question("dropped-events", f"{dropped} > {DEVIATIONS_MAX} or {dropped} {ENOUGH}", *deviates),
         Question("slow-answers", f"{slowness(objective)} {ENOUGH}", *deviates),
-        Question("score-shift", f"{shift()} {ENOUGH}", f"result[0] <= {drift_index_max:g}", f"result[0] > {drift_index_max:g}"),
+        Question("score-shift", f"{shift()} {ENOUGH}", f"result[0] <= {most}", f"result[0] > {most}"),
     ]
 
 
@@ -120,7 +121,7 @@ def shift() -> str:
     return f"sum(({share[CANARY]} - {share[STABLE]}) * ln({share[CANARY]} / {share[STABLE]}))"
 
 
-def analysis(objective: InferenceConfig, drift_index_max: float) -> dict[str, object]:
+def analysis(objective: InferenceConfig, limits: AlertLimits) -> dict[str, object]:
     """The AnalysisTemplate: a bad answer ends it at once, too few requests leave it without an answer."""
     return {
         "args": [{"name": pods} for pods in (CANARY, STABLE)],
@@ -136,7 +137,7 @@ def analysis(objective: InferenceConfig, drift_index_max: float) -> dict[str, ob
                 "count": LOOKS_MAX,
                 "inconclusiveLimit": LOOKS_MAX,
             }
-            for each in questions(objective, drift_index_max)
+            for each in questions(objective, limits)
         ],
     }
 

@@ -180,15 +180,12 @@ class InferenceConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True)
 
 
 class MonitoringConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """How long metrics are kept, by how many, and from when on a model has moved too far or grown too old."""
+    """How long metrics are kept, and by how many."""
 
     retention_days: Annotated[int, Meta(ge=1, examples=[15])]
     storage_gib: Annotated[int, Meta(ge=1, examples=[20])]
     replicas: Annotated[Literal[1, 2], Meta(examples=[2])]
     memory_mib: Annotated[int, Meta(ge=256, examples=[1024])]
-    # Of the population stability index of a field; below .1 nothing has moved, above .25 another population is asked about.
-    drift_index_max: Annotated[float, Meta(ge=0.05, le=10, examples=[0.2])]
-    model_age_max_days: Annotated[int, Meta(ge=1, examples=[90])]
 
 
 class LocalConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -1,8 +1,8 @@
 """Grafana's dashboards, made from the contract: a field that is added there has its panel here."""
 
 from app.contract import FEATURES, Field
-from stacks.alerts import CLIENTS, INFERENCE_JOB, SCORE, error_ratio
-from stacks.config import InferenceConfig, MonitoringConfig
+from stacks.alerts import CLIENTS, DRIFT_INDEX_MAX, INFERENCE_JOB, SCORE, error_ratio
+from stacks.config import InferenceConfig
 from stacks.names import NAMESPACE
 from stacks.panels import Json, Panel, dashboard
 
@@ -12,15 +12,14 @@ def service_dashboard(objective: InferenceConfig) -> Json:
     return dashboard("Churn service", "churn-service", [*_demand(objective), *_saturation(), *_served()])
 
 
-def model_dashboard(limits: MonitoringConfig) -> Json:
+def model_dashboard() -> Json:
     """What the model answers, and how far customers have moved from those that it was trained on."""
     overview = Panel(
         title="Drift by field",
-        about="Population stability index over a day; above the line an alert follows once a thousand customers were scored.",
-        queries={"{{field}}": "churn:drift_index:increase1d"},
+        about="Population stability index over a day; above the limit an alert follows once a thousand customers were scored.",
+        queries={"{{field}}": "churn:drift_index:increase1d", "limit of the release": DRIFT_INDEX_MAX},
         unit="none",
         width=16,
-        limit=limits.drift_index_max,
     )
     rows = Panel(
         title="Customers scored in a day",

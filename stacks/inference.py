@@ -43,8 +43,6 @@ class InferenceArgs:
     claim_name: pulumi.Input[str] | None = None
     nodes: str | None = None
     inbound_cidrs: Sequence[str] = ()
-    # By how much a canary's scores may differ from those of the stable pods.
-    drift_index_max: float
 
 
 class Inference(pulumi.ComponentResource):
@@ -145,7 +143,7 @@ class Inference(pulumi.ComponentResource):
             api_version=ROLLOUT.api_version,
             kind="AnalysisTemplate",
             metadata=self._metadata(),
-            spec=analysis(args.sizing.config, args.drift_index_max),
+            spec=analysis(args.sizing.config, args.live.release.limits),
             opts=self._child,
         )
         k8s.apiextensions.CustomResource(

@@ -73,7 +73,7 @@ class Monitoring(pulumi.ComponentResource):
         )
         # Its kinds come with the chart.
         later = pulumi.ResourceOptions(parent=self, depends_on=[stack])
-        groups = rule_groups(args.objective, args.config, serving=args.serving, tracking=args.tracking)
+        groups = rule_groups(args.objective, serving=args.serving, tracking=args.tracking)
         if groups:
             self._custom(f"{name}-rules", "PrometheusRule", args.namespace, "churn", {"groups": groups}, later)
         if args.serving:
@@ -81,7 +81,7 @@ class Monitoring(pulumi.ComponentResource):
             inference = pod_monitor(INFERENCE.labels, METRICS_PORT) | {"podTargetLabels": [REVISION]}
             self._custom(f"{name}-inference", "PodMonitor", args.workloads_namespace, INFERENCE.name, inference, later)
             self._dashboard(f"{name}-service", args.namespace, service_dashboard(args.objective), later)
-            self._dashboard(f"{name}-model", args.namespace, model_dashboard(args.config), later)
+            self._dashboard(f"{name}-model", args.namespace, model_dashboard(), later)
         if args.serving and args.objective.canary_weights_percent:
             rollouts = pod_monitor(ROLLOUTS_LABELS, ROLLOUTS_PORT) | {"namespaceSelector": {"matchNames": [ROLLOUTS_NAMESPACE]}}
             self._custom(f"{name}-rollouts", "PodMonitor", args.namespace, "argo-rollouts", rollouts, later)

@@ -93,8 +93,8 @@ def _decisions(evidence: Evidence) -> str | None:
 
 
 def _changes(before: Release | None, after: Release | None) -> Iterator[str]:
-    """All that decides what customers are told, in words."""
-    was, is_ = (msgspec.structs.asdict(each.business_case) if each else dict[str, float]() for each in (before, after))
+    """All that decides what anybody is told, in words."""
+    was, is_ = (_numbers(each) if each else dict[str, float]() for each in (before, after))
     yield from (f"{name}: {was[name]:g} -> {is_[name]:g}" for name in was if name in is_ and was[name] != is_[name])
     for name, (old, new) in {
         "variants": (_split(before), _split(after)),
@@ -105,6 +105,10 @@ def _changes(before: Release | None, after: Release | None) -> Iterator[str]:
             yield f"{name}: {old} -> {new}"
     if after and after.rollback_of:
         yield f"a rollback to {after.rollback_of[:12]}"
+
+
+def _numbers(release: Release) -> dict[str, float]:
+    return msgspec.structs.asdict(release.business_case) | msgspec.structs.asdict(release.limits)
 
 
 def _split(release: Release | None) -> str:

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from app.decide import break_even
-from app.release import Approval, BusinessCase, Estimate, Evidence, Image, Release, Variant, sealed
+from app.release import AlertLimits, Approval, BusinessCase, Estimate, Evidence, Image, Release, Variant, sealed
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 CONTRACT = "c" * 64
@@ -123,6 +123,8 @@ any_release = st.builds(
         margin_usd_per_month=_positive,
         horizon_months=st.integers(1, 120),
     ),
+    alert_limits=st.just(msgspec.UNSET)
+    | st.builds(AlertLimits, drift_index_max=st.floats(0.05, 10), model_age_max_days=st.integers(1, 3650)),
     previous=st.none() | _hex,
     rollback_of=st.none() | _hex,
 ).map(sealed)

@@ -12,7 +12,7 @@ import msgspec
 from app.bundle import Manifest, fetch_bundle
 from app.contract import CONTRACT_DIGEST
 from app.decide import break_even, value_of_a_saved_customer_usd
-from app.release import BusinessCase, Evidence, Image, Release, ReleaseError, Role, Stack, Variant, sealed
+from app.release import AlertLimits, BusinessCase, Evidence, Image, Release, ReleaseError, Role, Stack, Variant, sealed
 from policies.release import NEEDS_APPROVAL
 from training.history import base, chain, current, git, releases, replaced, wanted
 from training.home import Home
@@ -26,10 +26,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to release. Image and business case stay as they are live, or come from `from_stack`, unless they are given.
+    """What to release. Image, business case and alert limits stay as they are live, or come from `from_stack`, unless given.
 
     `bundle` is a digest, the bundle trained last unless given; `weight_percent` is a challenger's, 10 unless given; `image` is
-    `repository@sha256:...`; `business_case` holds the values to change, by field.
+    `repository@sha256:...`; `business_case` and `alert_limits` hold the values to change, by field.
     """
 
     stack: Stack
@@ -40,6 +40,7 @@ class Request:
     image: str | None = None
     commit: str | None = None
     business_case: Mapping[str, float] = field(default_factory=dict[str, float])
+    alert_limits: Mapping[str, float] = field(default_factory=dict[str, float])
     created_by: str | None = None
     reason: str | None = None
 
@@ -99,6 +100,7 @@ def draft(home: Home, request: Request, live: Release | None) -> Release:
     source = _source(home, request)
     kept = source or live
     case = business_case(kept.business_case if kept else BusinessCase(), request.business_case)
+    limits = {**msgspec.to_builtins(kept.limits if kept else AlertLimits()), **request.alert_limits}
     variants = _taken_over(home, source, history) if source else _joined(live, _variant(home, request, history))
     return sealed(
         Release(
@@ -109,6 +111,7 @@ def draft(home: Home, request: Request, live: Release | None) -> Release:
             image=_image(home, request, kept),
             variants=tuple(msgspec.structs.replace(variant, threshold=break_even(case)) for variant in variants),
             business_case=case,
+            alert_limits=_typed(limits, AlertLimits, "an alert limit"),
             previous=live.digest if live else None,
         )
     )
@@ -132,9 +135,9 @@ def restores(release: Release, restored: Release) -> bool:
 
 
 def _answers(release: Release) -> tuple[object, ...]:
-    """All that decides what customers are told: neither who, when and why, nor evidence taken anew."""
+    """All that decides what anybody is told: neither who, when and why, nor evidence taken anew."""
     variants = [(v.role, v.weight_percent, v.bundle_digest, v.version, v.threshold) for v in release.variants]
-    return release.image, release.business_case, variants
+    return release.image, release.business_case, release.limits, variants
 
 
 def _source(home: Home, request: Request) -> Release | None:

@@ -13,6 +13,7 @@ from app.bundle import SCORE_BINS
 from app.contract import FEATURES, Customer, binned, matrix
 from app.main import create_app
 from app.metrics import ROWS_TO_BIN, Drift, Latency, registry
+from app.release import AlertLimits
 from tests.app.support import ASKED, NOW, Place, served, wait_for
 
 ROWS = st.lists(st.tuples(st.integers(0, 600), st.floats(0, 1, width=32)), max_size=30)
@@ -101,6 +102,8 @@ def test_a_scrape_shows_what_was_asked_and_answered(place: Place):
     assert found[evaluated] == NOW.timestamp()
     release = msgspec.json.decode((place.root / "release.json").read_bytes())["digest"]
     assert found[f'churn_release_info{{release="{release}",stack="dev"}}'] == 1
+    assert found["churn_drift_index_max"] == AlertLimits().drift_index_max
+    assert found["churn_model_age_max_seconds"] == AlertLimits().model_age_max_days * 86_400
     assert found["process_resident_memory_bytes"] > 0
 
 

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.release import Approval, Release, ReleaseError, Stack, decode_release, encode_release, release_digest, sealed
+from app.release import (
+    AlertLimits,
+    Approval,
+    Release,
+    ReleaseError,
+    Stack,
+    decode_release,
+    encode_release,
+    release_digest,
+    sealed,
+)
 from tests.releases import any_release, approvals, make_release, make_variant
 
 
@@ -50,6 +60,14 @@ def test_a_figure_that_json_has_no_number_for_is_neither_digested_nor_written(fi
 
 def test_the_digest_of_a_known_release_stays_what_it_is():
     assert make_release(reason="größer").digest == "daef0d02122892119ea6e36b42ec83942b28a04586c0d43705af7c4354b35c9a"
+
+
+def test_limits_of_alerts_are_the_usual_ones_in_a_file_from_before_there_were_any():
+    old = encode_release(make_release())
+    assert b"alert_limits" not in old
+    assert decode_release(old, "here").limits == AlertLimits()
+    own = AlertLimits(drift_index_max=0.5, model_age_max_days=30)
+    assert decode_release(encode_release(make_release(alert_limits=own)), "here").limits == own
 
 
 def test_sealing_takes_an_approval_away_because_it_was_for_another_digest():

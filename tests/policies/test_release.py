@@ -28,6 +28,7 @@ from tests.releases import (
 from tests.signing import make_key, openssh_accepts, public_key, sign
 
 Json = Any
+LIMITS = {"drift_index_max": 0.5, "model_age_max_days": 30}
 FIRST = make_release()
 SECOND = successor(FIRST)
 CHALLENGER = make_variant(
@@ -182,6 +183,12 @@ MISFITS: list[tuple[str, Callable[[Json], object], str]] = [
     ("acceptance", lambda r: r["business_case"].update(offer_acceptance=1.1), "is 1.1; give a number above 0 and up to 1"),
     ("no acceptance", lambda r: r["business_case"].update(offer_acceptance=0.0), "is 0.0; give a number above 0 and up to 1"),
     ("cost", lambda r: r["business_case"].update(offer_cost_usd=0.0), "offer_cost_usd is 0.0; give a number above 0"),
+    ("limits", lambda r: r.update(alert_limits={"drift_index_max": 0.5}), "alert_limits.model_age_max_days is missing;"),
+    ("no limits", lambda r: r.update(alert_limits=None), "alert_limits is null; give an object"),
+    ("index", lambda r: r.update(alert_limits=LIMITS | {"drift_index_max": 11}), "drift_index_max is 11; give 0.05 to 10"),
+    ("small index", lambda r: r.update(alert_limits=LIMITS | {"drift_index_max": 0.01}), "is 0.01; give 0.05 to 10"),
+    ("days", lambda r: r.update(alert_limits=LIMITS | {"model_age_max_days": 3651}), "is 3651; give 1 to 3650"),
+    ("no days", lambda r: r.update(alert_limits=LIMITS | {"model_age_max_days": 0}), "is 0; give 1 to 3650"),
     ("months", lambda r: r["business_case"].update(horizon_months=121), "horizon_months is 121; give 1 to 120"),
     ("no months", lambda r: r["business_case"].update(horizon_months=0), "horizon_months is 0; give 1 to 120"),
     ("rows", lambda r: r["variants"][0]["evidence"].update(rows=0), "rows is 0; give a whole number from 1 up"),

@@ -9,6 +9,7 @@ import pytest
 
 from app.bundle import SCORE_BINS
 from app.metrics import LATENCY_BOUNDS_SECONDS
+from app.release import AlertLimits
 from bench import canary as simulated
 from bench.canary import FAULTS, GOOD, excess, shift, simulate
 from stacks.canary import DEVIATIONS_MAX, INTERVAL_SECONDS, LOOKS_MAX, REQUESTS_MIN, analysis, questions, steps
@@ -17,6 +18,7 @@ from tests.stacks import promtool
 
 # Scrapes in the window; what is counted, is counted between two of them.
 EVERY, SCRAPES, AT = "15s", 40, "10m"
+LIMITS = AlertLimits(drift_index_max=0.3)
 SCORES = (30, 15, 10, 10, 10, 5, 5, 5, 5, 5)
 FEW = REQUESTS_MIN / SCRAPES / 10
 
@@ -55,7 +57,7 @@ def objective(prod: StackConfig) -> InferenceConfig:
 
 
 def query(objective: InferenceConfig, name: str) -> str:
-    [found] = [each for each in questions(objective, 0.2) if each.name == name]
+    [found] = [each for each in questions(objective, LIMITS) if each.name == name]
     return found.query.replace("{{args.canary}}", "new").replace("{{args.stable}}", "old")
 
 
@@ -79,7 +81,7 @@ def verdicts(objective: InferenceConfig, folder: Path, canary: Pods | None, stab
 
 
 def analysis_metrics(objective: InferenceConfig) -> list[dict[str, Any]]:
-    declared: Any = analysis(objective, 0.2)
+    declared: Any = analysis(objective, LIMITS)
     return declared["metrics"]
 
 
@@ -162,11 +164,11 @@ def test_a_bad_answer_ends_the_analysis_and_is_looked_for_twice_a_minute(objecti
     assert INTERVAL_SECONDS <= 30
 
 
-def test_the_limits_are_those_of_the_objective(objective: InferenceConfig):
+def test_the_limits_are_those_of_the_objective_and_of_the_release(objective: InferenceConfig):
     lax = msgspec.structs.replace(objective, availability_percent=95, p99_milliseconds=1700)
     assert "vector(0.05)" in query(lax, "errors")
     assert f'le="{LATENCY_BOUNDS_SECONDS[-1]}"' in query(lax, "slow-answers")
-    assert analysis_metrics(objective)[-1]["failureCondition"].endswith("> 0.2")
+    assert analysis_metrics(objective)[-1]["failureCondition"].endswith("> 0.3")
     assert analysis_metrics(objective)[1]["failureCondition"].endswith(f"> {DEVIATIONS_MAX}")
 
 

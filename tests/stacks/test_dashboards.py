@@ -12,7 +12,8 @@ from prometheus_client.samples import Sample
 from app.contract import FEATURES
 from app.main import create_app
 from app.metrics import registry
-from stacks.alerts import rule_groups
+from app.release import AlertLimits
+from stacks.alerts import DRIFT_INDEX_MAX, rule_groups
 from stacks.canary import questions
 from stacks.config import StackConfig
 from stacks.dashboards import model_dashboard, service_dashboard
@@ -61,7 +62,7 @@ def scraped(place: Place) -> list[Sample]:
 
 
 def boards(config: StackConfig) -> list[dict[str, Any]]:
-    return [service_dashboard(config.inference), model_dashboard(config.monitoring)]
+    return [service_dashboard(config.inference), model_dashboard()]
 
 
 def panels(config: StackConfig) -> list[dict[str, Any]]:
@@ -69,7 +70,7 @@ def panels(config: StackConfig) -> list[dict[str, Any]]:
 
 
 def rules(config: StackConfig) -> list[dict[str, Any]]:
-    groups: list[dict[str, Any]] = rule_groups(config.inference, config.monitoring, serving=True, tracking=True)
+    groups: list[dict[str, Any]] = rule_groups(config.inference, serving=True, tracking=True)
     return [rule for group in groups for rule in group["rules"]]
 
 
@@ -82,7 +83,7 @@ def asked(config: StackConfig) -> Iterator[Selector]:
     """Everything that rules, panels and a canary's judge read, but for what rules record."""
     recorded = {rule.get("record") for rule in rules(config)}
     exprs = [rule["expr"] for rule in rules(config)] + [target["expr"] for p in panels(config) for target in p["targets"]]
-    exprs += [filled(each.query) for each in questions(config.inference, config.monitoring.drift_index_max)]
+    exprs += [filled(each.query) for each in questions(config.inference, AlertLimits())]
     yield from (selector for expr in exprs for selector in selectors(expr) if selector.metric not in recorded)
 
 
@@ -127,7 +128,8 @@ def test_lines_that_an_alert_watches_show_its_limit(prod: StackConfig):
     limits = {panel["title"]: panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"] for panel in panels(prod)}
     assert limits["Time for a prediction"] == prod.inference.p99_milliseconds / 1000
     assert limits["Share of requests that failed"] == pytest.approx(1 - prod.inference.availability_percent / 100)
-    assert limits["Drift by field"] == prod.monitoring.drift_index_max
+    [drift] = [panel for panel in panels(prod) if panel["title"] == "Drift by field"]
+    assert drift["targets"][-1]["expr"] == DRIFT_INDEX_MAX
     assert limits["Memory"] is None
 
 

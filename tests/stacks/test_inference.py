@@ -9,7 +9,7 @@ from app.__main__ import KEEP_ALIVE_SECONDS
 from app.access import TokenHashes, read_access
 from app.events import MAX_WAITING_BYTES
 from app.main import WAIT_SHARE
-from app.release import decode_release, encode_release, sealed
+from app.release import AlertLimits, decode_release, encode_release, sealed
 from app.settings import Settings
 from stacks.balancer import DEREGISTRATION_SECONDS, IDLE_TIMEOUT_SECONDS
 from stacks.checks import MOST_HASHES
@@ -27,8 +27,8 @@ IMAGE = "registry.example/churn@sha256:" + "1" * 64
 CALLERS = ("10.30.0.0/16",)
 
 
-def live(reason: str = "first") -> Live:
-    release = sealed(make_release(stack="dev", reason=reason))
+def live(reason: str = "first", **changes: Any) -> Live:
+    release = sealed(make_release(stack="dev", reason=reason, **changes))
     return Live(release=release, text=encode_release(release).decode(), image=IMAGE)
 
 
@@ -40,7 +40,6 @@ def declare(engine: Engine, config: InferenceConfig = CONFIG, **changes: Any) ->
         "image": IMAGE,
         "bundles": "s3://artifacts/bundles",
         "events": "s3://lake/events",
-        "drift_index_max": 0.2,
     }
     args = InferenceArgs(**{"sizing": size(config, 3, "c6i.large"), "inbound_cidrs": CALLERS, **given, **changes})
     engine.run(lambda: Inference("inference", args))
@@ -218,6 +217,12 @@ def test_a_canary_takes_its_shares_of_the_traffic_by_the_balancer(engine: Engine
     assert path["backend"]["service"] == {"name": root, "port": {"name": "use-annotation"}}
     services = {each["metadata"]["name"] for each in engine.inputs("Service")}
     assert services == {root, *canary["pingPong"].values()}
+
+
+def test_a_canary_is_judged_by_the_limits_of_its_own_release(engine: Engine):
+    declare(engine, live=live(alert_limits=AlertLimits(drift_index_max=0.7)))
+    declared = engine.one("AnalysisTemplate", "inference-analysis")["spec"]["metrics"]
+    assert {each["name"]: each["failureCondition"] for each in declared}["score-shift"].endswith("> 0.7")
 
 
 def test_the_way_back_takes_no_steps(engine: Engine):

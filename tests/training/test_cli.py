@@ -272,7 +272,9 @@ def test_train_and_evaluate_take_the_business_case_that_promote_takes(run: Run, 
         code, out, err = run(*command, "--offer-cost-usd", 0)
         assert (code, out) == (2, "")
         assert err.startswith("the business case is wrong: ")
-    assert run("promote", "--created-by", "ada@example.com", *case)[0] == 0
+    assert run("promote", "--created-by", "ada@example.com", *case, "--drift-index-max", 0.5, "--model-age-max-days", 30)[0] == 0
+    limits = json.loads(trained.release("local").read_bytes())["alert_limits"]
+    assert limits == {"drift_index_max": 0.5, "model_age_max_days": 30}
 
 
 def test_a_candidate_that_is_no_text_is_named(run: Run, trained: Home):

@@ -16,7 +16,18 @@ import pytest
 from app.bundle import BundleError
 from app.contract import CONTRACT_DIGEST
 from app.decide import break_even
-from app.release import BusinessCase, Evidence, Image, Release, ReleaseError, Stack, decode_release, encode_release, sealed
+from app.release import (
+    AlertLimits,
+    BusinessCase,
+    Evidence,
+    Image,
+    Release,
+    ReleaseError,
+    Stack,
+    decode_release,
+    encode_release,
+    sealed,
+)
 from tests.releases import compared_with, estimate, make_evidence
 from tests.signing import make_key, public_key
 from tests.training.released import COMMIT, IMAGE, add_bundle, commit, git, make_home, write_evidence
@@ -286,6 +297,7 @@ TINY = ("offer_acceptance", "margin_usd_per_month")
         (Request(stack="local", business_case={"offer_cost_usd": -1.0}), r"^the business case is wrong: .*offer_cost_usd"),
         (Request(stack="local", business_case={"offer_cost_usd": math.inf}), "^the business case is wrong: .*costs inf USD and"),
         (Request(stack="local", business_case={"offer_cost_usd": math.nan}), r"^the business case is wrong: .*offer_cost_usd"),
+        (Request(stack="local", alert_limits={"drift_index_max": 0}), r"^an alert limit is wrong: .*drift_index_max"),
         (Request(stack="local", business_case={"margin_usd_per_month": math.inf}), "^the business case is wrong: .*brings inf"),
         (
             Request(stack="local", business_case=dict.fromkeys(TINY, 1e-300)),
@@ -372,6 +384,15 @@ def test_a_rollback_restores_the_release_before(home: Home):
     forth = rollback(home, "local", to="1.0.1", reason="no, it was good", created_by="bob")
     assert (forth.variants, forth.reason, forth.created_by) == (second.variants, "no, it was good", "bob")
     assert forth.rollback_of == second.digest
+
+
+def test_limits_of_alerts_stay_as_they_are_live_and_come_back_with_the_release(home: Home):
+    add_bundle(home, 1)
+    first = promote(home, Request(stack="local", alert_limits={"drift_index_max": 0.5}))
+    assert next_release(home, 2).limits == first.limits == AlertLimits(drift_index_max=0.5)
+    changed = promote(home, Request(stack="local", alert_limits={"drift_index_max": 0.1, "model_age_max_days": 30}))
+    assert changed.limits == AlertLimits(drift_index_max=0.1, model_age_max_days=30)
+    assert rollback(home, "local", to="1.0.0").limits == first.limits
 
 
 def next_release(home: Home, seed: int, stack: Stack = "local") -> Release:

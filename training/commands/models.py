@@ -42,7 +42,7 @@ def train(
     from training.train import train as run
 
     live, champion = _live(context.obj, stack)
-    case = business_case(live, stated(offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
+    case = business_case(live, stated(BusinessCase, offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
     settings = Settings(seed=seed, strategy=search, trials=trials, measure=choose, case=case, only=only)
     done = run(load_table(table), context.obj, settings, champion)
     typer.echo(done.cleaning)
@@ -73,7 +73,7 @@ def evaluate(
     from training.report import keep
 
     live, champion = _live(context.obj, stack)
-    case = business_case(live, stated(offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
+    case = business_case(live, stated(BusinessCase, offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
     wanted = fetch_bundle(context.obj.bundles_url, bundle or _last_trained(context.obj))
     cleaned, _ = clean(load_table(table))
     evaluation = judge(cleaned, wanted, case, champion=champion)

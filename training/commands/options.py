@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
+import msgspec
 import typer
 
-from app.release import BusinessCase, Stack
+from app.release import Stack
 
 _CASE_HELP = "Of the business case; as it is live unless given."
 TableArgument = Annotated[str, typer.Argument(help="CSV or Parquet, in contract names or the Telco file's own; a path or URL.")]
@@ -15,6 +16,6 @@ AuthorOption = Annotated[str | None, typer.Option(help="Who does this; git's use
 ReasonOption = Annotated[str | None, typer.Option(help="Why, for those who read the history.")]
 
 
-def stated(*values: float | None) -> dict[str, float]:
-    """The values of a business case that were given, in the order of its fields."""
-    return {name: value for name, value in zip(BusinessCase.__struct_fields__, values, strict=True) if value is not None}
+def stated(kind: type[msgspec.Struct], *values: float | None) -> dict[str, float]:
+    """The values of such a struct that were given, in the order of its fields."""
+    return {name: value for name, value in zip(kind.__struct_fields__, values, strict=True) if value is not None}

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.release import Release, Role, Stack, encode_release
+from app.release import AlertLimits, BusinessCase, Release, Role, Stack, encode_release
 from training.commands.options import AuthorOption, CaseOption, HorizonOption, ReasonOption, StackOption, stated
 from training.home import Home, TrackingError
 
@@ -30,6 +30,8 @@ def promote(
     offer_acceptance: CaseOption = None,
     margin_usd_per_month: CaseOption = None,
     horizon_months: HorizonOption = None,
+    drift_index_max: Annotated[float | None, typer.Option(help="Population stability index that is told; as it is live.")] = None,
+    model_age_max_days: Annotated[int | None, typer.Option(help="Age of the evidence that is told; as it is live.")] = None,
     created_by: AuthorOption = None,
     reason: ReasonOption = None,
 ) -> None:
@@ -45,7 +47,8 @@ def promote(
         weight_percent=weight,
         image=image,
         commit=commit,
-        business_case=stated(offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months),
+        business_case=stated(BusinessCase, offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months),
+        alert_limits=stated(AlertLimits, drift_index_max, model_age_max_days),
         created_by=created_by,
         reason=reason,
     )
