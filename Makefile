@@ -44,15 +44,21 @@ plan: $(ENVIRONMENT) ## what STACK (dev) declares and costs, offline; RELEASE=FI
 review: $(ENVIRONMENT) ## what HEAD does to infrastructure, cost, model and contract beside BASE (two commits), offline; OUT=FILE, JSON=FILE
 	$(BIN)/python -m stacks.review $(if $(OUT),--out $(OUT)) $(if $(JSON),--json $(JSON)) -- $(BASE) $(HEAD)
 
-review-comment: $(ENVIRONMENT) ## put the review in OUT into the one comment of the pull request PR
-	$(BIN)/python -m stacks.review_comment $(PR) $(OUT)
+review-comment: $(ENVIRONMENT) ## put the review in OUT into the one comment of the pull request PR; GITHUB_REPOSITORY, GH_TOKEN
+	$(BIN)/python -m pipelines.comment $(PR) $(OUT)
 
 # What a preview does not know yet the rules read in a plan of the same program and values.
 # ONLY=inference leaves all else as it is, for who may touch nothing else.
 GUARDED = --stack $(STACK) --policy-pack policies --policy-pack-config policies/config.$(STACK).json \
   $(if $(ONLY),--target '**churn:$(ONLY):**')
-preview: var/plans/$(STACK).json $(RULES) ## what `deploy` would change in STACK, refused where a rule is broken
-	pulumi preview $(GUARDED)
+preview: var/plans/$(STACK).json $(RULES) ## what `deploy` would change in STACK, refused where a rule is broken; also into SUMMARY=FILE, as Markdown
+	$(if $(SUMMARY),$(SUMMARISED),pulumi preview $(GUARDED))
+
+# No fence of Markdown is longer than one of these.
+define SUMMARISED
+status=0; pulumi preview --color never $(GUARDED) > var/plans/$(STACK).txt 2>&1 || status=$$?; cat var/plans/$(STACK).txt; \
+  { printf '### `pulumi preview` of $(STACK)\n\n``````text\n'; cat var/plans/$(STACK).txt; printf '``````\n'; } >> "$(SUMMARY)"; exit $$status
+endef
 
 deploy: var/plans/$(STACK).json $(RULES) ## make STACK what it declares, refused where a rule is broken; ends when its canary is decided
 	pulumi up $(GUARDED)

@@ -1,14 +1,16 @@
-"""GitHub's interface, as far as workflows need it: pull requests, an issue and releases, and what was deployed last."""
+"""GitHub's interface, as far as workflows need it: pull requests and their comment, an issue, releases, what was deployed last."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from operator import itemgetter
 from typing import Any, Self
 
 import httpx
 
 _TIMEOUT_SECONDS = 30
+_PAGE = 100
 # A file of a tree: its path, mode and content, or its hash instead, which is null where the file goes.
 # https://docs.github.com/en/rest/git/trees#create-a-tree
 Change = Mapping[str, str | None]
@@ -21,6 +23,10 @@ def file_change(path: str, text: str) -> Change:
 
 class GitHubError(Exception):
     """GitHub refuses, does not answer, or is not named in the environment."""
+
+
+class ForbiddenError(GitHubError):
+    """The token is known and may not do this."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +90,30 @@ class GitHub:
             return self._ask("POST", f"/issues/{there[0]['number']}/comments", {"body": body})["html_url"]
         return self._ask("POST", "/issues", {"title": title, "body": body, "labels": [label]})["html_url"]
 
+    def comment(self, *, number: int, marker: str, body: str) -> str:
+        """The URL of the pull request's one comment that a workflow wrote and that begins with the marker; now it says `body`."""
+        for there in self._pages(f"/issues/{number}/comments"):
+            # Whoever quotes the marker keeps what they said. Of an account that is gone there is no user.
+            if there["user"] and there["user"]["type"] == "Bot" and (there["body"] or "").startswith(marker):
+                return self._ask("PATCH", f"/issues/comments/{there['id']}", {"body": body})["html_url"]
+        return self._ask("POST", f"/issues/{number}/comments", {"body": body})["html_url"]
+
     def release(self, *, tag: str, body: str) -> str:
         """The URL of the release that now goes with the tag, which is there."""
         return self._ask("POST", "/releases", {"tag_name": tag, "name": tag, "body": body})["html_url"]
+
+    def _pages(self, path: str) -> Iterator[Any]:
+        page, found = 0, [None] * _PAGE
+        while len(found) == _PAGE:
+            page += 1
+            found = self._ask("GET", f"{path}?per_page={_PAGE}&page={page}")
+            yield from found
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         try:
             return self.client.request(method, path, json=body).raise_for_status().json()
         except httpx.HTTPStatusError as exc:
-            raise GitHubError(f"{method} {path}: {exc.response.status_code} {exc.response.text[:500]}") from exc
+            kind = ForbiddenError if exc.response.status_code == HTTPStatus.FORBIDDEN else GitHubError
+            raise kind(f"{method} {path}: {exc.response.status_code} {exc.response.text[:500]}") from exc
         except httpx.HTTPError as exc:
             raise GitHubError(f"{method} {path}: {exc!r}") from exc

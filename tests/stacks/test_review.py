@@ -1,12 +1,10 @@
 """Reviews of a real git history, each commit planned by its own code."""
 
-import http.server
 import json
 import os
 import shutil
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import pytest
 
 from app.contract import CONTRACT_DIGEST, FIELDS
 from app.release import encode_release
-from stacks import review_comment
 from stacks.review import main
 from stacks.review_commits import Commit, commit_of, read, worktrees
 from stacks.review_compare import Money, Review, Said, StackReview, between
@@ -345,91 +342,3 @@ def test_the_engine_is_asked_where_it_is_logged_in(engine_on_path: Path):
 def test_the_engine_is_not_asked_where_it_is_not_logged_in(engine_on_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LOGGED_OUT", "1")
     assert "logged in" in previews(engine_on_path, ["dev"]).missing
-
-
-class GitHub(http.server.BaseHTTPRequestHandler):
-    """As much of GitHub's comments as is asked for; `refused` is what a fork's token is told."""
-
-    comments: list[dict[str, Any]]
-    refused: bool
-    told: list[str]
-
-    def do_GET(self) -> None:
-        page_number = int(self.path.rpartition("=")[2])
-        self.answer(200, self.comments[(page_number - 1) * 100 : page_number * 100])
-
-    def do_POST(self) -> None:
-        self.write(lambda body: self.comments.append({"id": len(self.comments), "body": body}))
-
-    def do_PATCH(self) -> None:
-        number = int(self.path.rpartition("/")[2])
-        self.write(lambda body: self.comments[number].update(body=body))
-
-    def write(self, change: Callable[[str], object]) -> None:
-        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.told.append(f"{self.command} {self.path} {self.headers['Authorization']}")
-        if self.refused:
-            self.answer(403, {"message": "Resource not accessible by integration"})
-        else:
-            change(content["body"])
-            self.answer(200, {})
-
-    def answer(self, status: int, content: object) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
-        pass
-
-
-@pytest.fixture
-def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[GitHub]]:
-    handler = type("Server", (GitHub,), {"comments": [], "refused": False, "told": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        monkeypatch.setenv("GITHUB_API_URL", f"http://127.0.0.1:{server.server_address[1]}")
-        monkeypatch.setenv("GITHUB_REPOSITORY", "ada/churn")
-        monkeypatch.setenv("GITHUB_TOKEN", "secret")
-        monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-        yield handler
-        server.shutdown()
-        thread.join()
-
-
-def posted(folder: Path, text: str) -> int:
-    (folder / "review.md").write_text(text)
-    return review_comment.main(["12", str(folder / "review.md")])
-
-
-def test_a_pull_request_has_one_comment_changed_in_place(github: type[GitHub], tmp_path: Path):
-    github.comments.extend({"id": number, "body": f"said {number}, {MARKER}"} for number in range(100))
-    assert [posted(tmp_path, f"{MARKER} one"), posted(tmp_path, f"{MARKER} two")] == [0, 0]
-    assert [each["body"] for each in github.comments[100:]] == [f"{MARKER} two"]
-    own = "/repos/ada/churn/issues"
-    assert github.told == [f"POST {own}/12/comments Bearer secret", f"PATCH {own}/comments/100 Bearer secret"]
-
-
-def test_where_a_token_may_not_comment_the_review_is_in_the_jobs_summary(
-    github: type[GitHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    github.refused = True
-    assert posted(tmp_path, "all of it") == 2
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
-    assert posted(tmp_path, "all of it") == 0
-    assert (tmp_path / "summary").read_text() == "all of it"
-
-
-def test_a_comment_wants_a_file_and_what_a_job_has(
-    github: type[GitHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    assert review_comment.main(["12", str(tmp_path / "none.md")]) == 2
-    monkeypatch.delenv("GITHUB_TOKEN")
-    assert posted(tmp_path, "it") == 2
-    said = capsys.readouterr().err
-    assert "none.md cannot be read" in said
-    assert "GITHUB_TOKEN is not set" in said
-    assert not github.told

@@ -23,7 +23,9 @@ class Repository:
     issues: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     releases: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     deployments: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    comments: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    comments: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    # As for what a fork's pull request starts.
+    reads_only: bool = False
 
     def environment(self) -> dict[str, str]:
         return {"GITHUB_API_URL": self.url, "GITHUB_REPOSITORY": "ada/churn", "GH_TOKEN": TOKEN}
@@ -41,6 +43,13 @@ class Repository:
         number = len(self.deployments) + 1
         made = {"id": number, "created_at": f"2026-01-{number:02}T00:00:00Z", "environment": environment, "sha": sha}
         self.deployments.append(made | {"states": states})
+
+    def say(self, number: int, body: str, kind: str) -> dict[str, Any]:
+        """A comment by somebody of that kind, as GitHub tells of it."""
+        name = len(self.comments)
+        url = f"https://github.example/issues/{number}#{name}"
+        self.comments.append({"id": name, "number": number, "body": body, "user": {"type": kind}, "html_url": url})
+        return self.comments[-1]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: dict[str, Any]) -> tuple[int, Any]:  # noqa: C901, PLR0911 - a route each
         match method, path.removeprefix("/repos/ada/churn/").split("/"):
@@ -70,9 +79,24 @@ class Repository:
             case "PATCH", ["pulls", number]:
                 self.pulls[int(number) - 1] |= body
                 return 200, self.pulls[int(number) - 1]
-            case "POST", ["issues", number, "comments"]:
-                self.comments.append((int(number), body["body"]))
-                return 201, {"html_url": f"https://github.example/issues/{number}#1"}
+            case _, ["issues", *place] if "comments" in place:
+                return self.answer_comments(method, place, query, body)
+            case _:
+                return 404, {"message": "Not Found"}
+
+    def answer_comments(
+        self, method: str, place: list[str], query: dict[str, list[str]], body: dict[str, Any]
+    ) -> tuple[int, Any]:
+        match method, place:
+            case "POST", [number, "comments"]:
+                return 201, self.say(int(number), body["body"], "Bot")
+            case "GET", [number, "comments"]:
+                said = [each for each in self.comments if each["number"] == int(number)]
+                size, page = (int(query[name][0]) for name in ("per_page", "page"))
+                return 200, said[(page - 1) * size : page * size]
+            case "PATCH", ["comments", name]:
+                self.comments[int(name)] |= body
+                return 200, self.comments[int(name)]
             case _:
                 return 404, {"message": "Not Found"}
 
@@ -85,10 +109,12 @@ def github() -> Iterator[Repository]:
         def answer(self) -> None:
             asked = urlsplit(self.path)
             body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
-            if self.headers["authorization"] == f"Bearer {TOKEN}":
-                status, answer = repository.answer(self.command, asked.path, parse_qs(asked.query), body)
-            else:
+            if self.headers["authorization"] != f"Bearer {TOKEN}":
                 status, answer = 401, {"message": "Bad credentials"}
+            elif repository.reads_only and self.command != "GET":
+                status, answer = 403, {"message": "Resource not accessible by integration"}
+            else:
+                status, answer = repository.answer(self.command, asked.path, parse_qs(asked.query), body)
             content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(content)))
