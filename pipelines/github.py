@@ -1,4 +1,4 @@
-"""GitHub's interface, as far as workflows need it: pull requests and their comment, an issue, releases, what was deployed last."""
+"""GitHub's interface, as far as workflows need it: pull requests, a comment, an issue, releases, and what was deployed last."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence

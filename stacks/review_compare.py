@@ -39,10 +39,11 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StackReview(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of one stack; `problems` is why it cannot be read."""
+    """What becomes of one stack; `refused`: it is not to be deployed, `problems`: why it cannot be read."""
 
     stack: str
     state: State
+    refused: bool
     problems: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     cost: Money
@@ -50,11 +51,6 @@ class StackReview(msgspec.Struct, frozen=True, kw_only=True):
     cost_by_component: dict[str, Money] = {}
     said: tuple[Said, ...] = ()
     model: ModelReview | None = None
-
-    @property
-    def refused(self) -> bool:
-        """Whether it is not to be deployed."""
-        return bool(self.problems) or any(each.level == "refused" for each in self.said)
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +88,7 @@ def _stack(name: str, before: Commit, after: Commit) -> StackReview:
     return StackReview(
         stack=name,
         state=_state(was, is_, changed=bool(found or model)),
+        refused=bool(is_ and is_.code),
         problems=is_.said if is_ and unreadable else (),
         changes=found,
         cost=Money(before=old.cost.usd if old else None, after=new.cost.usd if new else None),
@@ -117,9 +114,10 @@ def _parts(plan: CommitPlan | None) -> dict[str, float]:
 
 
 def _ruled(was: StackPlan | None, is_: StackPlan) -> Iterator[Said]:
-    """What refuses a stack, as its plan says it, then what its rules merely note."""
+    """What its plan says of a stack, refused or not, then what its rules merely note."""
     known = {*was.said, *_noted(was)} if was else set[str]()
-    yield from (Said(level="refused", message=line, new=line not in known) for line in is_.said)
+    level = "refused" if is_.code else "advisory"
+    yield from (Said(level=level, message=line, new=line not in known) for line in is_.said)
     for verdict in is_.plan.verdicts if is_.plan else ():
         if verdict.level != "mandatory":
             message = _note(verdict)

@@ -8,7 +8,7 @@ from app.release import Estimate
 from stacks.render import Change
 from stacks.review_compare import Money, Review, Said, StackReview
 from stacks.review_contract import ContractReview
-from stacks.review_model import CUSTOMERS, ModelReview, Row
+from stacks.review_model import CUSTOMERS, ModelReview, Row, Serving, VariantReview
 from stacks.review_risk import risks
 
 # By which the one comment of a pull request is found again.
@@ -67,29 +67,52 @@ def _money(money: Money) -> str:
 
 
 def _rules(stack: StackReview) -> str:
-    if stack.state in ("unreadable", "gone"):
+    if stack.state == "gone":
         return "-"
     refused = [each for each in stack.said if each.level == "refused"]
-    if not refused:
-        return "all hold"
-    return f"**{len(refused)} refused**, {sum(each.new for each in refused)} new"
+    if refused:
+        return f"**{len(refused)} refused**, {sum(each.new for each in refused)} new"
+    return "**refused**" if stack.refused else "all hold"
 
 
 def _model(stack: StackReview) -> tuple[str, str]:
     model = stack.model
     if model is None:
         return "as before" if stack.state in ("changed", "as before") else "-", "-"
-    versions = model.after or "none" if model.before == model.after else f"{model.before or 'none'} → {model.after or 'none'}"
-    difference = f", AUC {_signed(model.auc_difference)}" if model.auc_difference else ""
-    profit = model.rows[0]
-    return f"{versions}{difference}{', **worse**' if model.worse else ''}", _from_to(profit.before, profit.after)
+    before, after = (each or "none" for each in model.champion)
+    told = (
+        [] if model.variants and model.variants[0].role == "champion" else [after if before == after else f"{before} → {after}"]
+    )
+    told += [_variant(each) for each in model.variants]
+    return "; ".join(told), _from_to(model.profit.before, model.profit.after)
+
+
+def _variant(variant: VariantReview) -> str:
+    """What becomes of a variant, in few words; the champion needs no name."""
+    role, was, is_ = variant.role, variant.before, variant.after
+    named = "" if role == "champion" else f"{role} "
+    if is_ is None:
+        return f"{role} {was.version if was else ''} goes"
+    parts = [f"{named}{was.version} → {is_.version}" if was and was.version != is_.version else f"{named}{is_.version}"]
+    if was is None:
+        parts[0] += " is new" + (f" for {is_.weight_percent} %" if named else "")
+    else:
+        if was.version == is_.version and was.bundle_digest != is_.bundle_digest:
+            parts.append("another bundle")
+        if was.weight_percent != is_.weight_percent:
+            parts.append(f"{was.weight_percent} → {is_.weight_percent} %")
+        if was.threshold != is_.threshold:
+            parts.append(f"offers from {was.threshold:.3f} → {is_.threshold:.3f}")
+    if variant.auc_difference:
+        parts.append(f"AUC {_signed(variant.auc_difference)}")
+    return ", ".join(parts) + (", **worse**" if variant.worse else "")
 
 
 def _from_to(before: Estimate | None, after: Estimate | None) -> str:
     known = [f"{each.value:,.0f}" for each in (before, after) if each]
-    if before and after:
+    if before and after and before != after:
         return f"{known[0]} → {known[1]} (**{after.value - before.value:+,.0f}**)"
-    return known[0] if known else "-"
+    return known[-1] if known else "-"
 
 
 def _signed(estimate: Estimate) -> str:
@@ -174,32 +197,45 @@ def _differences(changes: Iterable[Change]) -> Iterator[str]:
 
 
 def _evidence(model: ModelReview) -> Iterator[str]:
-    for change in model.changes:
-        yield f"- {_plain(change)}"
-    for what, text in {
-        "AUC on the same rows": model.auc_difference and _signed(model.auc_difference),
-        f"profit on the same rows, USD a month for {CUSTOMERS:,} customers": model.profit_difference_usd
-        and "{:+,.0f} ({:+,.0f} to {:+,.0f})".format(
-            *(getattr(model.profit_difference_usd, each) for each in ("value", "low", "high"))
-        ),
-        "decisions changed": model.decisions_changed,
-    }.items():
-        if text:
-            yield f"- {what}: {text}"
-    if model.champion_changes and not model.auc_difference and model.before:
-        yield "- the evidence is not against the champion before, so nothing is known of both on the same rows"
+    yield from (f"- {_plain(change)}" for change in model.changes)
+    if model.changes:
+        yield ""
+    if model.variants:
+        money = f"USD a month for {CUSTOMERS:,} customers, same rows"
+        yield f"| variant | before | after | AUC, same rows | {money} | decisions changed |"
+        yield "|---|---|---|---|---|---|"
+    for each in model.variants:
+        money = each.profit_difference_usd
+        cells = (
+            f"{each.role}{', **worse**' if each.worse else ''}",
+            _serving(each.before),
+            _serving(each.after),
+            _signed(each.auc_difference) if each.auc_difference else "not compared",
+            f"{money.value:+,.0f} ({money.low:+,.0f} to {money.high:+,.0f})" if money else "not compared",
+            each.decisions_changed or "not compared",
+        )
+        yield f"| {' | '.join(cells)} |"
     yield ""
-    yield from _figures("champion", model.rows)
-    yield from _figures("AUC within", model.subgroups)
+    for each in model.variants:
+        beside = "before" if each.role == "champion" else "champion"
+        yield from _figures(each.role, beside, each.rows)
+        yield from _figures(f"{each.role}, AUC within", beside, each.subgroups)
 
 
-def _figures(title: str, rows: Iterable[Row]) -> Iterator[str]:
+def _serving(serving: Serving | None) -> str:
+    if serving is None:
+        return "-"
+    of = f"`{serving.bundle_digest[:12]}`, {serving.weight_percent} %, offers from {serving.threshold:.3f}"
+    return f"{_plain(serving.version)} {of}"
+
+
+def _figures(title: str, beside: str, rows: Iterable[Row]) -> Iterator[str]:
     lines = [
         f"| {_plain(row.figure)} | {_estimate(row.before)} | {_estimate(row.after)} | {'**worse**' if row.worse else ''} |"
         for row in rows
     ]
     if lines:
-        yield from (f"| {title} | before | after | |", "|---|---|---|---|", *lines, "")
+        yield from (f"| {title} | {beside} | after | |", "|---|---|---|---|", *lines, "")
 
 
 def _estimate(estimate: Estimate | None) -> str:

@@ -17,7 +17,7 @@ from stacks.review import main
 from stacks.review_commits import Commit, commit_of, read, worktrees
 from stacks.review_compare import Money, Review, Said, StackReview, between
 from stacks.review_contract import Record, compared
-from stacks.review_model import ModelReview, Row
+from stacks.review_model import ModelReview, Row, VariantReview
 from stacks.review_page import MARKER, page
 from stacks.review_preview import Previews, previews
 from stacks.review_risk import risks
@@ -137,8 +137,7 @@ def test_a_worse_model_is_told_in_figures_in_money_and_by_the_gates(reviewed: Ca
     assert risks(review) == ["breaks a rule or the budget (dev)", "has a worse model (dev)"]
     text = page(review)
     assert "1.0.0 → 1.0.1, AUC -0.0500 (-0.0600 to -0.0400), **worse**" in text
-    assert "- decisions changed: 210 of 1,400 (15.0%)" in text
-    assert "- profit on the same rows, USD a month for 1,000 customers: -643 (-714 to -571)" in text
+    assert "| -0.0500 (-0.0600 to -0.0400) | -643 (-714 to -571) | 210 of 1,400 (15.0%) |" in text
     [new] = [each.message for each in dev(review).said if each.new]
     assert "model-gate: " in new
     assert "auc: champion 1.0.1" in new
@@ -166,6 +165,17 @@ def test_what_was_refused_before_is_not_new(commits: dict[str, Commit]):
     assert not risks(review)
 
 
+def test_a_plan_that_ends_with_1_is_refused_and_one_that_only_says_something_is_not(commits: dict[str, Commit]):
+    base = commits["base"].stacks["dev"]
+    silent, talking = (msgspec.structs.replace(base, code=code, said=said) for code, said in ((1, ()), (0, ("a warning",))))
+    for plan, refused, cell in ((silent, True, "| **refused** |"), (talking, False, "| all hold |")):
+        after = msgspec.structs.replace(commits["base"], stacks={"dev": plan})
+        review = between(commits["base"], after, Previews())
+        assert dev(review).refused == refused
+        assert cell in page(review)
+    assert "advisory (new)  a warning" in page(review)
+
+
 def test_a_jump_of_cost_is_told_by_component(reviewed: Callable[[str], Review]):
     review = reviewed("dear")
     [risk] = [risk for risk in risks(review) if risk.startswith("costs ")]
@@ -182,6 +192,7 @@ def test_a_stack_that_cannot_be_planned_says_why_and_is_not_gone(reviewed: Calla
     assert not dev(review).changes
     assert risks(review) == ["cannot be planned (dev)"]
     assert "network:nat is two" in page(review)
+    assert "| **cannot be planned** | 307.23 | **refused** |" in page(review)
 
 
 def test_nodes_a_model_and_the_contract_at_once_are_all_in_one_comment(reviewed: Callable[[str], Review]):
@@ -214,16 +225,11 @@ def test_a_comment_fits_into_github_however_much_changes(commits: dict[str, Comm
 def test_a_commit_cannot_write_into_the_comment_what_it_likes():
     evil = f"`````\n</details>{MARKER} @everyone [click](http://x.example) | x"
     said = (Said(level="refused", message=evil, new=True),)
-    model = ModelReview(
-        before="1.0.0",
-        after="1.0.0",
-        champion_changes=False,
-        changes=(evil,),
-        rows=(Row(figure="profit", before=None, after=None),),
-        subgroups=(),
-    )
+    none = Row(figure=evil, before=None, after=None)
+    variant = VariantReview(role="champion", before=None, after=None, rows=(none,), subgroups=(none,))
+    model = ModelReview(champion=("1.0.0", "1.0.0"), profit=none, changes=(evil,), variants=(variant,))
     nothing = Money(before=1, after=1)
-    stack = StackReview(stack="dev", state="changed", cost=nothing, cost_at_most=nothing, said=said, model=model)
+    stack = StackReview(stack="dev", state="changed", refused=True, cost=nothing, cost_at_most=nothing, said=said, model=model)
     text = page(Review(base="1", head="2", stacks=(stack,), contract=compared(HERE, HERE), previews=Previews()))
     [opening, closing] = [line for line in text.splitlines() if line.startswith("``````")]
     outside = text.partition(opening)[0] + text.rpartition(f"\n{closing}\n")[2]
