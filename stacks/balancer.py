@@ -23,6 +23,11 @@ IDLE_TIMEOUT_SECONDS = 60
 DEREGISTRATION_SECONDS = 30
 
 
+def listens_on(host: str) -> int:
+    """Its port: without a name there is no certificate, and so no TLS."""
+    return 443 if host else 80
+
+
 def ingress_metadata(inbound_cidrs: Sequence[str], namespace: pulumi.Input[str], host: str) -> ObjectMetaArgs:
     """Name, settings and who may call; the controller has subnets, tags and target type for every Ingress (addon_values.py).
 
@@ -32,7 +37,7 @@ def ingress_metadata(inbound_cidrs: Sequence[str], namespace: pulumi.Input[str],
         # Of every Ingress here as well, and said where somebody reads this one.
         "scheme": "internal",
         "inbound-cidrs": ",".join(inbound_cidrs),
-        "listen-ports": json.dumps([{"HTTPS": 443} if host else {"HTTP": 80}]),
+        "listen-ports": json.dumps([{"HTTPS" if host else "HTTP": listens_on(host)}]),
         "healthcheck-path": "/readyz",
         "healthcheck-interval-seconds": "10",
         "healthcheck-timeout-seconds": "2",

@@ -11,6 +11,7 @@ from stacks import roles
 from stacks.alarms import Alarms, AlarmsArgs
 from stacks.config import AccountConfig, DeliveryConfig
 from stacks.documents import Document, policy
+from stacks.runner import DEPLOYMENT_MAX_MINUTES
 from stacks.tags import component_tags
 
 
@@ -43,9 +44,11 @@ class Delivery(pulumi.ComponentResource):
         after = self._identity_provider()
         # Whoever may run as an environment is decided in the repository's settings, by branch and by approval.
         self.preview_role_arn = self._role("preview", "pull_request", after, lambda scope, _: roles.preview(scope))
-        self.deploy_role_arn = self._role("deploy", f"environment:{stack}", after, lambda scope, _: roles.deploy(scope))
+        self.deploy_role_arn = self._role(
+            "deploy", f"environment:{stack}", after, lambda scope, _: roles.deploy(scope), DEPLOYMENT_MAX_MINUTES
+        )
         self.release_role_arn = self._role(
-            "release", f"environment:{stack}-release", after, lambda scope, _: roles.release(scope)
+            "release", f"environment:{stack}-release", after, lambda scope, _: roles.release(scope), DEPLOYMENT_MAX_MINUTES
         )
         self._role("publish", "ref:refs/heads/main", after, lambda scope, arns: roles.publish(scope, *arns))
         alarms = Alarms(
@@ -77,12 +80,14 @@ class Delivery(pulumi.ComponentResource):
         subject: str,
         after: list[pulumi.Resource],
         rights: Callable[[roles.Scope, tuple[str, str, str]], list[Document]],
+        session_max_minutes: int = 60,
     ) -> pulumi.Output[str]:
         args, name = self._args, f"{self._name}-{role}"
         known = pulumi.Output.all(args.account_id, args.images_arn, args.artifacts_arn, args.artifacts_key_arn)
         made = aws.iam.Role(
             name,
             name=f"churn-{pulumi.get_stack()}-{role}",
+            max_session_duration=session_max_minutes * 60,
             assume_role_policy=known.apply(lambda each: json.dumps(roles.trust_policy(self._scope(each[0]), subject))),
             tags=component_tags("delivery", name),
             opts=pulumi.ResourceOptions(parent=self, depends_on=after),

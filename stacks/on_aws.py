@@ -7,6 +7,7 @@ import pulumi_kubernetes as k8s
 from stacks.access import Access
 from stacks.addon_values import Place
 from stacks.addons import Addons, AddonsArgs
+from stacks.balancer import listens_on
 from stacks.cluster import Cluster, ClusterArgs
 from stacks.config import AwsConfig, StackConfig
 from stacks.database import Database, DatabaseArgs
@@ -93,9 +94,11 @@ def on_aws(config: StackConfig, own: AwsConfig) -> Foundation:
             region=region,
             account_id=account.account_id,
             vpc_id=network.vpc_id,
+            vpc_cidr=str(own.network.vpc_cidr),
             subnet_ids=network.private_subnet_ids,
             cluster_security_group_id=cluster.security_group_id,
             endpoints_security_group_id=network.groups.endpoints_id,
+            balancer_port=listens_on(config.inference.host) if config.inference.ingress == "internal" else None,
             logs_key_arn=storage.key_arns["logs"],
             logs_retention_days=own.cluster.logs_retention_days,
         ),

@@ -15,21 +15,28 @@ from stacks.tags import component_tags
 
 # https://docs.aws.amazon.com/codebuild/latest/userguide/build-env-ref-available.html: AWS keeps it current under this name.
 IMAGE = "aws/codebuild/amazonlinux-x86_64-standard:5.0"
+# A deployment waits for canaries: as long as its job, its machine and its role's session (.github/workflows/cd.yml).
+DEPLOYMENT_MAX_MINUTES = 120
 # Statements on any resource, by name, each with the reason why there is no narrower one.
 ANY_RESOURCE = {"JoinNetwork": "AWS cannot limit these to a VPC; whom a network interface may be given to is limited below"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerArgs:
-    """Whose workflows run here, and where in the VPC; the groups are of the control plane and of AWS's endpoints."""
+    """Whose workflows run here, and where in the VPC; the groups are of the control plane and of AWS's endpoints.
+
+    `balancer_port` is where the inference service's balancer listens, within `vpc_cidr`; None where there is none.
+    """
 
     config: DeliveryConfig
     region: str
     account_id: pulumi.Input[str]
     vpc_id: pulumi.Input[str]
+    vpc_cidr: str
     subnet_ids: Sequence[pulumi.Input[str]]
     cluster_security_group_id: pulumi.Input[str]
     endpoints_security_group_id: pulumi.Input[str]
+    balancer_port: int | None
     logs_key_arn: pulumi.Input[str]
     logs_retention_days: int
 
@@ -58,19 +65,25 @@ class Runner(pulumi.ComponentResource):
         let_in(f"{self._name}-to-cluster", group.id, args.cluster_security_group_id, HTTPS, self._child)
         # Inside the VPC the names of services that have an endpoint lead there and nowhere else.
         let_in(f"{self._name}-to-endpoints", group.id, args.endpoints_security_group_id, HTTPS, self._child)
+        # GitHub, package registries and AWS have no group to name; the way there is NAT.
+        self._let_out(group, "internet", "0.0.0.0/0", HTTPS, "runner to the internet, HTTPS only")
+        if args.balancer_port not in {None, HTTPS}:
+            # For smoke tests and traffic. A controller in the cluster makes the balancer, whose group has no name before.
+            self._let_out(group, "balancer", args.vpc_cidr, args.balancer_port, "runner to the balancer that speaks plain HTTP")
+        return group
+
+    def _let_out(self, group: aws.ec2.SecurityGroup, to: str, cidr: str, port: int | None, description: str) -> None:
         aws.vpc.SecurityGroupEgressRule(
-            f"{self._name}-to-internet",
+            f"{self._name}-to-{to}",
             security_group_id=group.id,
-            # GitHub, package registries and AWS have no group to name; the way there is NAT.
-            cidr_ipv4="0.0.0.0/0",
+            cidr_ipv4=cidr,
             ip_protocol="tcp",
-            from_port=HTTPS,
-            to_port=HTTPS,
-            description="runner to the internet, HTTPS only",
+            from_port=port,
+            to_port=port,
+            description=description,
             tags=self._tags,
             opts=self._child,
         )
-        return group
 
     def _project(self, group: aws.ec2.SecurityGroup) -> None:
         args, name, child = self._args, self._name, self._child
@@ -93,8 +106,7 @@ class Runner(pulumi.ComponentResource):
             environment={"type": "LINUX_CONTAINER", "compute_type": "BUILD_GENERAL1_SMALL", "image": IMAGE},
             vpc_config={"vpc_id": args.vpc_id, "subnets": args.subnet_ids, "security_group_ids": [group.id]},
             logs_config={"cloudwatch_logs": {"status": "ENABLED", "group_name": logs.name}},
-            # A deployment waits for canaries.
-            build_timeout=120,
+            build_timeout=DEPLOYMENT_MAX_MINUTES,
             tags=self._tags,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),
         )

@@ -1,8 +1,9 @@
 import msgspec
 import pytest
 
-from stacks.config import AwsConfig
+from stacks.config import AwsConfig, StackConfig
 from stacks.delivery import Delivery, DeliveryArgs
+from stacks.rollout import longest_seconds
 from tests.stacks.conftest import Engine
 
 ACCOUNT = "123456789012"
@@ -52,6 +53,13 @@ def test_a_role_gets_the_rights_that_are_its_own(engine: Engine, prod_aws: AwsCo
     }
     publish = engine.one("RolePolicy", "delivery-publish")["policy"]["Statement"]
     assert [each["Resource"] for each in publish][1:3] == [["arn:images"], ["arn:aws:s3:::artifacts/bundles/*"]]
+
+
+def test_a_role_that_deploys_is_held_as_long_as_a_canary_may_take(engine: Engine, prod_aws: AwsConfig, prod: StackConfig):
+    build(engine, prod_aws)
+    sessions = {each["name"]: each["maxSessionDuration"] for each in engine.inputs("Role")}
+    assert {name for name, seconds in sessions.items() if seconds > 3600} == {"churn-test-deploy", "churn-test-release"}
+    assert sessions["churn-test-release"] == sessions["churn-test-deploy"] > longest_seconds(prod)
 
 
 @pytest.mark.parametrize(("provider", "count"), [("made-here", 1), ("there-already", 0)])

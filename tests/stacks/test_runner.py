@@ -1,4 +1,5 @@
 import msgspec
+import pytest
 
 from stacks.config import AwsConfig
 from stacks.runner import Runner, RunnerArgs, runs
@@ -8,15 +9,23 @@ from tests.stacks.conftest import Engine
 SUBNETS = ("subnet-a", "subnet-b")
 
 
-def build(engine: Engine, own: AwsConfig, connection: str, repository: str = "retention-team/churn") -> None:
+def build(
+    engine: Engine,
+    own: AwsConfig,
+    connection: str = "confirmed",
+    repository: str = "retention-team/churn",
+    balancer_port: int | None = None,
+) -> None:
     args = RunnerArgs(
         config=msgspec.structs.replace(own.delivery, github_connection=connection, repository=repository),
         region="eu-west-1",
         account_id="1",
         vpc_id="vpc",
+        vpc_cidr="10.1.0.0/16",
         subnet_ids=SUBNETS,
         cluster_security_group_id="sg-cluster",
         endpoints_security_group_id="sg-endpoints",
+        balancer_port=balancer_port,
         logs_key_arn="arn:key",
         logs_retention_days=30,
     )
@@ -60,6 +69,15 @@ def test_the_runner_reaches_control_plane_and_endpoints_by_name_and_is_reached_b
     assert into == {"sg-cluster": group, "sg-endpoints": group}
     [out] = engine.inputs("SecurityGroupEgressRule")
     assert (out["securityGroupId"], out["fromPort"], out["toPort"]) == (group, 443, 443)
+
+
+@pytest.mark.parametrize(("port", "opened"), [(None, False), (443, False), (80, True)])
+def test_the_runner_reaches_a_balancer_that_has_no_certificate_yet(
+    engine: Engine, prod_aws: AwsConfig, port: int | None, *, opened: bool
+):
+    build(engine, prod_aws, balancer_port=port)
+    ways_out = {(each["cidrIpv4"], each["fromPort"], each["toPort"]) for each in engine.inputs("SecurityGroupEgressRule")}
+    assert ways_out == {("0.0.0.0/0", 443, 443)} | ({("10.1.0.0/16", 80, 80)} if opened else set())
 
 
 def test_the_runners_log_ends_and_is_encrypted(engine: Engine, prod_aws: AwsConfig):

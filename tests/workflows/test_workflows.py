@@ -12,6 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.traffic import SECONDS_MAX
+from stacks.config import read
+from stacks.rollout import longest_seconds
+from stacks.runner import DEPLOYMENT_MAX_MINUTES
+from stacks.values import values_of
 from tests.conftest import CHECKOUT
 
 BIN = Path(sys.executable).parent
@@ -119,6 +124,15 @@ def test_a_role_is_taken_where_its_trust_lets_it_be_taken():
                 asked = f"needs.affected.outputs.{stack} == 'release'"
                 assert asked in role
                 assert job["environment"] == f"${{{{ {asked} && '{stack}-release' || '{stack}' }}}}"
+
+
+@pytest.mark.parametrize("stack", ["staging", "prod"])
+def test_a_deployments_job_machine_session_and_traffic_last_as_long_as_its_canary_may(stack: str):
+    job = dict(jobs())[f"cd {stack}"]
+    [session] = [each["with"] for each in job["steps"] if "role-to-assume" in each.get("with", {})]
+    assert job["timeout-minutes"] == DEPLOYMENT_MAX_MINUTES
+    assert session["role-duration-seconds"] == SECONDS_MAX == DEPLOYMENT_MAX_MINUTES * 60
+    assert longest_seconds(read(stack, values_of(stack))) < SECONDS_MAX
 
 
 def test_who_asks_what_is_deployed_may_read_it():
