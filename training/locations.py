@@ -167,4 +167,6 @@ def _remote(location: str) -> tuple[ObjectStore, str]:
 
 
 def _reason(exc: Exception) -> str:
-    return str(exc).split("\n", maxsplit=1)[0]
+    """Why, which names the store's address, and what to do."""
+    first, *_ = str(exc).split("\n", maxsplit=1)
+    return f"{first}; see to it, then repeat"

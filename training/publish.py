@@ -40,7 +40,7 @@ def publish(home: Home, digest: str, store: str) -> Published:
         # By name: who may only add to a store cannot list it.
         found = {name: read_bytes(child_of(location, name)) for name in content}
     except (TableError, FileNotFoundError) as exc:
-        raise BundleError(f"{exc}\n{location} is not published; see to the store, then repeat") from exc
+        raise BundleError(f"{exc}\n{location} is not published; what is there stays, and the same command puts the rest") from exc
     open_bundle(found, digest, location)
     return Published(location=location, written=len(written))
 

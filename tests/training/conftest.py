@@ -9,9 +9,10 @@ import pytest
 
 
 class Bucket(dict[str, bytes]):
-    """What a store holds, by /bucket/key. It answers as many requests as `answers` says, then none."""
+    """What a store holds, by /bucket/key. It answers as many requests as `answers` says, then none; or no answer to its end."""
 
     answers = 1_000_000
+    breaks_off = False
 
 
 def listed(held: Bucket, bucket: str, prefix: str) -> bytes:
@@ -40,7 +41,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Last-Modified", "Mon, 23 Nov 2026 00:00:00 GMT")
         self.end_headers()
         if content and self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[: len(content) // 2] if self.held.breaks_off else content)
+            self.close_connection = self.held.breaks_off
 
     def status_of_get(self, path: str) -> int:
         with self.one_by_one:

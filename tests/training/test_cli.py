@@ -14,8 +14,11 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from tests.training.conftest import Bucket
 from training import bundle, cli
+from training.data import Table
 from training.home import Home
+from training.ingest import ingest
 from training.sample import sample, write_sample
 from training.tracking import MODEL, tracking_uri
 
@@ -163,6 +166,20 @@ def test_a_bad_table_is_refused_with_one_message_and_leaves_nothing(case: str, r
     for word in told:
         assert word in err
     assert "Traceback" not in err
+    assert made(home) == []
+
+
+@pytest.mark.parametrize(("answers", "breaks_off"), [(1, False), (1_000_000, True)], ids=["between two files", "within a file"])
+def test_a_store_that_goes_down_while_a_table_is_read_leaves_nothing(
+    answers: int, breaks_off: bool, run: Run, home: Home, bucket: Bucket
+):
+    location = ingest(Table(sample(300, 0)[0]), "s3://lake").location
+    bucket.answers, bucket.breaks_off = answers, breaks_off
+    code, out, err = run("train", location)
+    assert (code, out) == (2, "")
+    assert err.startswith(location)
+    assert err.endswith("see to it, then repeat\n")
+    assert len(err.splitlines()) == 1
     assert made(home) == []
 
 

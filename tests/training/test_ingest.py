@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.conftest import Bucket
 from training import ingest as ingest_module
 from training.cli import main
 from training.data import Table, load_table
@@ -89,6 +90,23 @@ def test_a_table_goes_to_an_object_store_and_comes_back(bucket: dict[str, bytes]
     write_sample(tmp_path / "t.csv", rows=250, seed=2)
     bucket["/lake/t.csv"] = (tmp_path / "t.csv").read_bytes()
     assert load_table("s3://lake/t.csv").data_digest == table.data_digest
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("answers", range(5))
+def test_wherever_the_store_goes_down_half_a_table_is_none_and_the_same_command_completes_it(
+    answers: int, bucket: Bucket
+) -> None:
+    table = Table(sample(250, seed=2)[0])
+    location = f"s3://lake/customers/data_digest={table.data_digest}"
+    bucket.answers = answers
+    with pytest.raises(TableError, match=rf"^{location}/.* cannot be (read|written): .*; see to it, then repeat"):
+        ingest(table, "s3://lake")
+    bucket.answers = 1_000_000
+    with pytest.raises(TableError, match=r"not a table that `churn ingest` finished"):
+        load_table(location)
+    assert not ingest(table, "s3://lake").was_there
+    assert load_table(location).data_digest == table.data_digest
 
 
 def run(monkeypatch: pytest.MonkeyPatch, home: Path, *arguments: object) -> int:

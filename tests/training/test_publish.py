@@ -80,7 +80,9 @@ def test_wherever_the_store_goes_down_half_a_bundle_is_none_and_the_same_command
 ):
     digest = add_bundle(home, 1)
     bucket.answers = answers
-    with pytest.raises(BundleError, match=rf"{STORE}/{digest} is not published; see to the store, then repeat"):
+    with pytest.raises(
+        BundleError, match=rf"{STORE}/{digest} is not published; what is there stays, and the same command puts the rest"
+    ):
         publish(home, digest, STORE)
     bucket.answers = 1_000_000
     if len(bucket) < 5:
@@ -138,4 +140,4 @@ def test_a_folder_that_cannot_be_written_is_bad_input(home: Home, tmp_path: Path
     (tmp_path / "file").write_bytes(b"")
     done = churn(home, "publish", digest, "--to", f"{(tmp_path / 'file').as_uri()}/bundles")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "is not published; see to the store, then repeat" in done.stderr
+    assert "is not published; what is there stays, and the same command puts the rest" in done.stderr
