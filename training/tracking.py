@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,7 @@ EXPERIMENT = MODEL = "churn"
 BUNDLE_TAG, VERSION_TAG = "bundle_digest", "version"
 ALIASES = ("champion", "challenger", "shadow")
 _VARIABLE = "MLFLOW_TRACKING_URI"
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _PARENT_TAG = "mlflow.parentRunId"
 
 
@@ -60,24 +61,31 @@ class Tracker:
             self._client.set_terminated(run.info.run_id)
 
     def finish(self, params: Mapping[str, object], metrics: Mapping[str, float], bundle: Bundle, kept: Sequence[Path]) -> None:
-        """Log what was chosen and the files and folders `kept` of it, and register the bundle's graph as a version."""
+        """Log what was chosen and the files and folders `kept` of it, and register the bundle's graph as a version, once ever."""
         with _reporting(self._uri), _default_uri(self._uri):
             self._write(self.run_id, params, metrics)
             for path in kept:
                 keep = mlflow.log_artifacts if path.is_dir() else mlflow.log_artifact
                 keep(str(path), "bundle" if path.is_dir() else None, run_id=self.run_id)
-            with mlflow.start_run(run_id=self.run_id):
-                logged = log_model(
-                    onnx.load_from_string(bundle.model),
-                    name=MODEL,
-                    # Named here, or MLflow starts a process to find out what the model needs.
-                    pip_requirements=[f"onnxruntime=={bundle.manifest.versions['onnxruntime']}", "numpy"],
-                )
-            if not self._client.search_registered_models(f"name = '{MODEL}'"):
-                self._client.create_registered_model(MODEL)
-            tags = {BUNDLE_TAG: bundle.digest}
-            # A server takes the source of a version only with the id that it belongs to.
-            self._client.create_model_version(MODEL, logged.model_uri, self.run_id, tags=tags, model_id=logged.model_id)
+            if _registered(self._client, bundle.digest) is None:
+                self._register(bundle)
+
+    def _register(self, bundle: Bundle) -> None:
+        with mlflow.start_run(run_id=self.run_id):
+            logged = log_model(
+                onnx.load_from_string(bundle.model),
+                name=MODEL,
+                # Named here, or MLflow starts a process to find out what the model needs.
+                pip_requirements=[f"onnxruntime=={bundle.manifest.versions['onnxruntime']}", "numpy"],
+            )
+        client, tags = self._client, {BUNDLE_TAG: bundle.digest}
+        if not _has_model(client):
+            _once(lambda: client.create_registered_model(MODEL), lambda: _has_model(client))
+        # A server takes the source of a version only with the id that it belongs to.
+        _once(
+            lambda: client.create_model_version(MODEL, logged.model_uri, self.run_id, tags=tags, model_id=logged.model_id),
+            lambda: _registered(client, bundle.digest) is not None,
+        )
 
     def end(self, status: Literal["FINISHED", "FAILED"]) -> None:
         """Close the parent run."""
@@ -116,7 +124,7 @@ def mark_release(home: Home, release: Release) -> None:
         return
     with _reporting(tracking_uri(home)):
         client = _client(home)
-        if not client.search_registered_models(f"name = '{MODEL}'"):
+        if not _has_model(client):
             return
         aliases: Mapping[str, str] = client.get_registered_model(MODEL).aliases  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # a bare dict in MLflow
         for alias in ALIASES:
@@ -131,6 +139,10 @@ def mark_release(home: Home, release: Release) -> None:
                 client.set_model_version_tag(MODEL, found.version, VERSION_TAG, variant.version)
 
 
+def _has_model(client: MlflowClient) -> bool:
+    return bool(client.search_registered_models(f"name = '{MODEL}'"))
+
+
 def _registered(client: MlflowClient, digest: str) -> ModelVersion | None:
     found = client.search_model_versions(f"name = '{MODEL}' and tags.{BUNDLE_TAG} = '{digest}'")
     return max(found, key=lambda version: int(version.version), default=None)
@@ -138,7 +150,7 @@ def _registered(client: MlflowClient, digest: str) -> ModelVersion | None:
 
 def _client(home: Home) -> MlflowClient:
     # MLflow's own limits let a server that is down hold a command for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault(_RETRIES, "2")
     # A server's address after each of dozens of runs is not what a command has to say.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
@@ -166,6 +178,20 @@ def _make_database(path: Path) -> None:
 def _artifacts(home: Home) -> str | None:
     """Where embedded MLflow keeps artifacts; a server knows better."""
     return None if os.environ.get(_VARIABLE) else (home.var / "mlartifacts").as_uri()
+
+
+def _once(create: Callable[[], object], is_there: Callable[[], bool]) -> None:
+    """Create what must not be there twice. Left to itself MLflow repeats a request whose answer was lost, though it was done."""
+    retries = os.environ[_RETRIES]
+    os.environ[_RETRIES] = "0"
+    try:
+        create()
+    except (MlflowException, RequestException):
+        os.environ[_RETRIES] = retries
+        if not is_there():
+            raise
+    finally:
+        os.environ[_RETRIES] = retries
 
 
 @contextmanager

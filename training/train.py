@@ -16,7 +16,7 @@ from training.data import Table
 from training.evaluate import Evaluation, evaluate, microseconds_per_row
 from training.features import Matrix
 from training.files import write_whole
-from training.home import Home
+from training.home import Home, TrackingError
 from training.locations import TableError
 from training.prepare import CleaningReport, clean, split
 from training.report import card, keep
@@ -91,7 +91,13 @@ def train(table: Table, home: Home, settings: Settings, champion: Bundle | None 
         evaluation = evaluate(cleaned, bundle, settings.case, champion=champion)
         report = keep(home, evaluation, training)
         metrics = {name: estimate.value for name, estimate in evaluation.evidence.metrics.items()}
-        tracker.finish({"algorithm": chosen, **params[chosen]}, metrics, bundle, [home.bundle(bundle.digest), report])
+        try:
+            tracker.finish({"algorithm": chosen, **params[chosen]}, metrics, bundle, [home.bundle(bundle.digest), report])
+        except TrackingError as exc:
+            stands = (
+                f"bundle {bundle.digest} is whole here, with its evidence; the same command makes the same one and registers it"
+            )
+            raise TrackingError(f"{exc}\n{stands}") from exc
     write_whole(home.candidate, f"{bundle.digest}\n".encode())
     return Trained(training=training, evaluation=evaluation, cleaning=cleaning, report=report)
 

@@ -3,13 +3,11 @@
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +25,7 @@ from tests.app.support import wait_for
 from tests.releases import make_release as release_of
 from tests.releases import make_variant
 from tests.training.models import quick_contents, small_table
+from training import cli
 from training.bundle import Scorer, write_bundle
 from training.home import Home, TrackingError
 from training.sample import write_sample
@@ -167,10 +166,10 @@ def test_aliases_and_versions_say_what_the_release_says_also_after_going_back(ho
     assert tags == {first.digest: "1.0.0", second.digest: "1.1.0", third.digest: "1.2.0"}
 
 
-def test_a_bundle_that_was_registered_twice_is_marked_where_it_was_last(home: Home, bundles: list[Bundle]):
-    register(home, bundles[0], bundles[0])
-    released(home, champion=(bundles[0], "1.0.0"))
-    assert int(client(home).get_model_version_by_alias(MODEL, "champion").version) == 2
+def test_a_bundle_that_is_trained_again_is_a_run_more_and_no_version_more(home: Home, bundles: list[Bundle]):
+    register(home, bundles[0], bundles[1], bundles[0])
+    assert [version.tags["bundle_digest"] for version in registered(home)] == [bundles[0].digest, bundles[1].digest]
+    assert [run.info.status for run in runs(home)] == ["FINISHED"] * 3
 
 
 def test_a_bundle_from_elsewhere_takes_the_alias_away_and_leaves_none(home: Home, bundles: list[Bundle]):
@@ -189,9 +188,10 @@ def test_where_nothing_was_ever_tracked_or_registered_there_is_nothing_to_mark(h
     assert client(home).search_registered_models() == []
 
 
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The address of a server with its database in the folder, and its process, the leader of its group."""
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with a database of its own."""
+    folder = tmp_path_factory.mktemp("server")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -203,16 +203,9 @@ def mlflow_server(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]
     ):
         try:
             wait_for(lambda: _answers(port), "the MLflow server", seconds=180)
-            yield f"http://127.0.0.1:{port}", process
+            yield f"http://127.0.0.1:{port}"
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with mlflow_server(tmp_path_factory.mktemp("server")) as (uri, _):
-        yield uri
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _answers(port: int) -> bool:
@@ -243,28 +236,32 @@ ENDLESS = 1_000_000
 
 
 class Line:
-    """The way to a server, which is cut once so many more requests have gone through."""
+    """The way to a server: cut once so many more requests have gone through, or at a path; or it loses one answer then."""
 
     def __init__(self, server: str) -> None:
-        self.left = ENDLESS
+        self.left, self.ends_at, self.loses_an_answer = ENDLESS, "", False
         line = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                line.left = 0 if line.ends_at and line.ends_at in self.path else line.left
                 line.left -= 1
-                if line.left < 0:
+                lost = line.loses_an_answer and line.left == -1
+                if line.left < 0 and not line.loses_an_answer:
                     return
                 connection = HTTPConnection(server.removeprefix("http://"), timeout=60)
                 connection.request(self.command, self.path, content, dict(self.headers))
                 answer = connection.getresponse()
                 found = answer.read()
+                connection.close()
+                if lost:
+                    return
                 self.send_response(answer.status)
                 self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
                 self.send_header("Content-Length", str(len(found)))
                 self.end_headers()
                 self.wfile.write(found)
-                connection.close()
 
             do_GET = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815  # the names that the server looks for
 
@@ -277,41 +274,68 @@ class Line:
 
 @pytest.fixture
 def line(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    made = Line(server)
+    registry, made = MlflowClient(server), Line(server)
+    for model in registry.search_registered_models():
+        registry.delete_registered_model(model.name)
     thread = threading.Thread(target=made.httpd.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
     yield made
     made.httpd.shutdown()
     made.httpd.server_close()
     thread.join()
 
 
-def test_wherever_registration_is_cut_off_no_version_is_there_and_the_next_one_is_whole(
-    line: Line, home: Home, bundles: list[Bundle]
-):
-    folder = home.bundle(write_bundle(quick_contents("logistic-regression"), home).digest)
+def register_within(requests: int, line: Line, home: Home, bundle: Bundle) -> int:
+    """How many it took; the line is as before afterwards."""
+    with tracked(home, {}) as tracker:
+        line.left = requests
+        try:
+            tracker.finish({"algorithm": "x"}, {"auc": 0.8}, bundle, [home.bundle(bundle.digest)])
+        finally:
+            used, line.left = requests - line.left, ENDLESS
+    return used
 
-    def register_within(requests: int) -> int:
-        """How many it took."""
-        with tracked(home, {}) as tracker:
-            line.left = requests
-            tracker.finish({"algorithm": "x"}, {"auc": 0.8}, bundles[0], [folder])
-            used = requests - line.left
-            line.left = ENDLESS
-        return used
 
-    used = register_within(ENDLESS)
-    there = len(registered(home))
+def unregister(home: Home, bundle: Bundle) -> None:
+    """As if nothing had ever been registered; what is there must be one version of the bundle."""
+    assert [version.tags["bundle_digest"] for version in registered(home)] == [bundle.digest]
+    client(home).delete_registered_model(MODEL)
+
+
+def test_wherever_registration_is_cut_off_no_version_is_there_and_the_next_one_is_whole(line: Line, home: Home):
+    bundle = write_bundle(quick_contents("logistic-regression"), home)
+    used = register_within(ENDLESS, line, home, bundle)
+    unregister(home, bundle)
     # The last request of all is the one that registers.
-    for requests in {*range(0, used, 5), used - 1}:
+    for requests in {*range(0, used, 5), used - 2, used - 1}:
         with pytest.raises(TrackingError, match=rf"MLflow at {line.uri} does not do its part"):
-            register_within(requests)
-        line.left = ENDLESS
-        assert len(registered(home)) == there
-    register_within(used)
-    assert len(registered(home)) == there + 1
+            register_within(requests, line, home, bundle)
+        assert not registered(home)
+    register_within(used, line, home, bundle)
+    unregister(home, bundle)
+
+
+@pytest.mark.parametrize("retries", ["0", "2"])
+def test_whichever_answer_is_lost_on_its_way_a_bundle_is_registered_once(
+    retries: str, line: Line, home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
+    bundle = write_bundle(quick_contents("logistic-regression"), home)
+    used = register_within(ENDLESS, line, home, bundle)
+    unregister(home, bundle)
+    line.loses_an_answer = True
+    # The last two create the model and its version.
+    for requests in {*range(0, used, 5), used - 2, used - 1}:
+        try:
+            register_within(requests, line, home, bundle)
+        except TrackingError:
+            assert retries == "0"
+            register_within(ENDLESS, line, home, bundle)
+        unregister(home, bundle)
 
 
 def test_wherever_the_marking_of_a_release_is_cut_off_marking_again_completes_it(line: Line, home: Home, bundles: list[Bundle]):
@@ -332,24 +356,30 @@ def test_wherever_the_marking_of_a_release_is_cut_off_marking_again_completes_it
         assert aliases(home) == {"champion": second.digest, "challenger": first.digest}
 
 
-def test_a_server_killed_while_a_training_runs_ends_it_with_one_message_and_nothing_made(home: Home, tmp_path: Path):
+def test_a_training_that_loses_its_server_ends_with_one_message_and_the_same_command_completes_it(
+    line: Line, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     write_sample(tmp_path / "table.csv", rows=300, seed=0)
-    with mlflow_server(tmp_path) as (uri, process):
-        arguments = ["--home", str(home.root), "train", str(tmp_path / "table.csv"), "--trials", "1"]
-        environ = {**os.environ, "MLFLOW_TRACKING_URI": uri}
-        command = [sys.executable, "-c", "from training.cli import main; main()", *arguments]
-        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as training:
-            # In the file itself: a client of MLflow would take the processor away from what it waits for.
-            count = "SELECT count(*) FROM runs"
-            with closing(sqlite3.connect(tmp_path / "server.db")) as database:
-                wait_for(lambda: database.execute(count).fetchone()[0] > 1 or training.poll(), "the first trial", seconds=400)
-            os.killpg(process.pid, signal.SIGKILL)
-            out, err = training.communicate(timeout=400)
-    assert (training.returncode, out) == (2, "")
-    assert err.splitlines()[-1].startswith(f"MLflow at {uri} does not do its part")
-    assert "Traceback" not in err
-    assert not home.candidate.exists()
-    assert MlflowClient(f"sqlite:///{tmp_path}/server.db").search_registered_models() == []
+    monkeypatch.setattr(sys, "argv", ["churn", "--home", str(home.root), "train", str(tmp_path / "table.csv"), "--trials", "1"])
+
+    def train(ends_at: str) -> tuple[int, str]:
+        line.left, line.ends_at = ENDLESS, ends_at
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        line.left, line.ends_at = ENDLESS, ""
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    code, said = train("/runs/log-batch")
+    assert (code, home.var.exists()) == (2, False)
+    assert said.startswith(f"MLflow at {line.uri} does not do its part: ")
+    assert said.endswith("; start it, or unset MLFLOW_TRACKING_URI\n")
+    code, said = train("/mlflow-artifacts/")
+    [digest] = [folder.name for folder in (home.var / "bundles").iterdir()]
+    assert (code, home.candidate.exists(), registered(home)) == (2, False, [])
+    assert said.splitlines()[-1].startswith(f"bundle {digest} is whole here, with its evidence; ")
+    assert train("")[0] == 0
+    assert home.candidate.read_text() == f"{digest}\n"
+    assert [version.tags["bundle_digest"] for version in registered(home)] == [digest]
 
 
 def test_a_server_that_is_down_is_named_within_a_minute(home: Home, monkeypatch: pytest.MonkeyPatch):
