@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from html import escape
 
 from app.release import Estimate
 from stacks.render import Change
@@ -41,7 +40,7 @@ def _head(review: Review) -> Iterator[str]:
     yield ""
     yield f"**Contract:** {_consequence(review.contract)}"
     yield ""
-    asked = _plain(review.previews.missing) or "what the engine previews is below"
+    asked = review.previews.missing or "what the engine previews is below"
     yield f"<sub>Read offline from both commits, costs at list prices; {asked}.</sub>"
     yield ""
 
@@ -52,7 +51,7 @@ def _counts(stack: StackReview) -> str:
     if not stack.changes:
         return stack.state
     counts = {kind: sum(each.kind == kind for each in stack.changes) for kind in SIGNS}
-    text = f"{counts['added']} added, {counts['removed']} removed, {counts['changed']} changed"
+    text = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     remade = sum(each.replaced for each in stack.changes)
     return (
         text + (f", **{remade} of them replaced**" if remade else "") + ("" if stack.state == "changed" else f" ({stack.state})")
@@ -133,7 +132,7 @@ def _consequence(contract: ContractReview) -> str:
 def _stack(stack: StackReview, review: Review, room: int) -> Iterator[str]:
     if stack.state == "as before" and not stack.said and stack.stack not in review.previews.by_stack:
         return
-    yield f"<details><summary><b>{escape(stack.stack)}</b>: {_summary(stack)}</summary>"
+    yield f"<details><summary><b>{_text(stack.stack)}</b>: {_summary(stack)}</summary>"
     yield ""
     yield from _fenced("text", stack.problems, room)
     yield from _said(stack.said, room // 4)
@@ -162,8 +161,19 @@ def _summary(stack: StackReview) -> str:
 
 
 def _said(said: Iterable[Said], room: int) -> Iterator[str]:
-    lines = [f"{each.level}{' (new)' if each.new else ''}  {each.message}" for each in said]
-    yield from _fenced("text", sorted(lines, key=lambda line: " (new)  " not in line), room)
+    # Prose, which in a fence would run out of sight.
+    lines = [f"- {_level(each)}: {_plain(each.message)}" for each in sorted(said, key=lambda each: not each.new)]
+    kept = list(_fitting(lines, room))
+    yield from kept
+    if len(kept) < len(lines):
+        yield f"- and {len(lines) - len(kept):,} more: `make plan STACK=…` has all"
+    if lines:
+        yield ""
+
+
+def _level(said: Said) -> str:
+    level = f"**{said.level}**" if said.level == "refused" else said.level
+    return f"{level} (new)" if said.new else level
 
 
 def _components(stack: StackReview) -> Iterator[str]:
@@ -193,7 +203,8 @@ def _differences(changes: Iterable[Change]) -> Iterator[str]:
             yield f"@@ {component} @@"
         first, *rest = change.lines()
         yield SIGNS[change.kind] + first[1:]
-        yield from rest
+        # A file within a value, such as the release that the table above compares, is no reading on one line.
+        yield from (f"{line.partition(': ')[0]}: another text" if "\\n" in line else line for line in rest)
 
 
 def _evidence(model: ModelReview) -> Iterator[str]:
@@ -261,23 +272,30 @@ def _contract(contract: ContractReview) -> Iterator[str]:
 
 def _fenced(language: str, lines: Iterable[str], room: int) -> Iterator[str]:
     """Lines as they are, up to so many characters; nothing in them ends the fence."""
-    kept, left, more = list[str](), room, 0
-    for line in lines:
-        short = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
-        left -= len(short) + 1
-        if left >= 0:
-            kept.append(short)
-        else:
-            more += 1
-    if not kept:
+    short = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in lines]
+    if not short:
         return
-    if more:
-        kept.append(f"… and {more:,} more lines: `make plan STACK=… AGAINST=…` has all")
+    kept = list(_fitting(short, room))
+    if len(kept) < len(short):
+        kept.append(f"… and {len(short) - len(kept):,} more lines: `make plan STACK=… AGAINST=…` has all")
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", "\n".join(kept))), 0)
     yield from (f"{fence}{language}", *kept, fence, "")
 
 
+def _fitting(lines: Iterable[str], room: int) -> Iterator[str]:
+    """The lines that begin a text of so many characters."""
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            return
+        yield line
+
+
 def _plain(text: str) -> str:
     """Text of a commit's own, which formats nothing, links nowhere and calls nobody."""
-    flat = " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split()).replace("@", "@\N{ZERO WIDTH NON-JOINER}")
-    return re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", flat)
+    return re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", _text(text))
+
+
+def _text(text: str) -> str:
+    """The same within HTML, where Markdown means nothing."""
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split()).replace("@", "@\N{ZERO WIDTH NON-JOINER}")

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-WANTED = (
-    "the engine was not asked: `pulumi` on PATH, logged in to a backend (as by PULUMI_ACCESS_TOKEN), would add what it previews"
-)
+WANTED = "the engine was not asked, which takes `pulumi` on PATH and logged in, as by `PULUMI_ACCESS_TOKEN`"
 
 
 class Previews(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,10 +1,8 @@
 """Reviews of a real git history, each commit planned by its own code."""
 
 import json
-import os
 import shutil
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,92 +10,23 @@ import msgspec
 import pytest
 
 from app.contract import CONTRACT_DIGEST, FIELDS
-from app.release import encode_release
 from stacks.review import main
 from stacks.review_commits import Commit, commit_of, read, worktrees
 from stacks.review_compare import Money, Review, Said, StackReview, between
 from stacks.review_contract import Record, compared
 from stacks.review_model import ModelReview, Row, VariantReview
 from stacks.review_page import MARKER, page
-from stacks.review_preview import Previews, previews
+from stacks.review_preview import WANTED, Previews, previews
 from stacks.review_risk import risks
 from tests.conftest import CHECKOUT
-from tests.releases import IMAGE, compared_with, estimate, make_release, make_variant, successor
+from tests.stacks.history import CASES, HEAD, build, git, named
 
-# What a plan is made of, with one stack, as each further one takes a second of the processor for each commit.
-PARTS = ("app", "policies", "stacks", "Dockerfile", "Pulumi.yaml", "Pulumi.dev.yaml")
-OWN = msgspec.structs.replace(IMAGE, repository="123456789012.dkr.ecr.eu-west-1.amazonaws.com/churn")
-LIVE = make_release(stack="dev", image=OWN)
-BETTER = successor(LIVE)
-WORSE_EVIDENCE = compared_with(
-    LIVE.champion.bundle_digest,
-    auc_difference=estimate(-0.05, 0.01),
-    profit_difference_usd_per_month=estimate(-900.0, 100.0),
-    decisions_changed_count=210,
-)
-WORSE = successor(LIVE, variants=(make_variant(bundle_digest="b" * 64, version="1.0.1", evidence=WORSE_EVIDENCE),))
 HERE = Record(digest=CONTRACT_DIGEST, fields=FIELDS)
-Edit = Callable[[Path], object]
-
-
-def edit(file: str, old: str, new: str) -> Edit:
-    def change(folder: Path) -> None:
-        path = folder / file
-        text = path.read_text()
-        assert text.count(old) == 1
-        path.write_text(text.replace(old, new))
-
-    return change
-
-
-def release(content: bytes) -> Edit:
-    return lambda folder: (folder / "releases" / "dev.json").write_bytes(content)
-
-
-NODES = edit("Pulumi.dev.yaml", "cluster:systemNodesMin: 2", "cluster:systemNodesMin: 3")
-PAYMENT = edit("app/contract.py", '"mailed-check", "bank-transfer"', '"bank-transfer"')
-CASES: dict[str, Sequence[Edit]] = {
-    "base": (),
-    "nothing": (lambda folder: (folder / "notes.md").write_text("nothing that a plan reads"),),
-    "database": (edit("stacks/database.py", 'username="mlflow"', 'username="tracking"'),),
-    "worse": (release(encode_release(WORSE)),),
-    "contract": (PAYMENT,),
-    "violation": (edit("Pulumi.dev.yaml", "publicAccessCidrs: []", "publicAccessCidrs: [203.0.113.7/32]"),),
-    "dear": (edit("Pulumi.dev.yaml", "network:nat: one", "network:nat: per-zone"),),
-    "unreadable": (edit("Pulumi.dev.yaml", "network:nat: one", "network:nat: two"),),
-    "all": (NODES, PAYMENT, release(encode_release(BETTER))),
-}
-
-
-def git(folder: Path, *arguments: str) -> str:
-    alone = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-    names = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
-    return subprocess.run(
-        ["git", "-C", str(folder), *names, *arguments], check=True, capture_output=True, text=True, env=alone
-    ).stdout
 
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a branch for each case, all from the branch `base`."""
-    folder = tmp_path_factory.mktemp("history")
-    for part in PARTS:
-        if (CHECKOUT / part).is_dir():
-            shutil.copytree(CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
-        else:
-            shutil.copy(CHECKOUT / part, folder / part)
-    (folder / "releases").mkdir()
-    release(encode_release(LIVE))(folder)
-    git(folder, "init", "--quiet", "--initial-branch=base")
-    for case, edits in CASES.items():
-        if case != "base":
-            git(folder, "checkout", "--quiet", "-b", case, "base")
-        for each in edits:
-            each(folder)
-        git(folder, "add", "--all")
-        git(folder, "commit", "--quiet", "-m", case)
-    git(folder, "checkout", "--quiet", "base")
-    return folder
+    return build(tmp_path_factory.mktemp("history"))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +84,7 @@ def test_a_broken_rule_is_new_once_and_named(reviewed: Callable[[str], Review]):
     review = reviewed("violation")
     assert risks(review) == ["breaks a rule or the budget (dev)"]
     assert any("eks-private-endpoint" in each.message and each.new for each in dev(review).said if each.level == "refused")
-    assert "refused (new)  stack dev: eks-private-endpoint" in page(review)
+    assert "- **refused** (new): stack dev: eks-private-endpoint" in page(review)
 
 
 def test_what_was_refused_before_is_not_new(commits: dict[str, Commit]):
@@ -173,7 +102,7 @@ def test_a_plan_that_ends_with_1_is_refused_and_one_that_only_says_something_is_
         review = between(commits["base"], after, Previews())
         assert dev(review).refused == refused
         assert cell in page(review)
-    assert "advisory (new)  a warning" in page(review)
+    assert "- advisory (new): a warning" in page(review)
 
 
 def test_a_jump_of_cost_is_told_by_component(reviewed: Callable[[str], Review]):
@@ -198,11 +127,17 @@ def test_a_stack_that_cannot_be_planned_says_why_and_is_not_gone(reviewed: Calla
 def test_nodes_a_model_and_the_contract_at_once_are_all_in_one_comment(reviewed: Callable[[str], Review]):
     text = page(reviewed("all"))
     assert "minSize: 2 -> 3" in text
-    assert "1.0.0 → 1.0.1, AUC +0.0010 (-0.0030 to +0.0050)" in text
+    assert "1.0.0 → 2.0.0, AUC +0.0040 (+0.0010 to +0.0070)" in text
     assert "**worse**" not in text
     assert "mailed-check is refused now" in text
     table = text.partition("<details>")[0].splitlines()
     assert len(table) < 25, "one screen before anything is unfolded"
+
+
+def test_the_example_in_the_docs_is_that_comment(reviewed: Callable[[str], Review]):
+    review = msgspec.structs.replace(reviewed("all"), previews=Previews(missing=WANTED))
+    text = HEAD + named(page(review), {"base": review.base, "all": review.head})
+    assert (CHECKOUT / "docs/example-review.md").read_text() == text, "run `make docs`"
 
 
 def test_a_stack_that_comes_or_goes_is_all_its_resources_and_all_its_cost(commits: dict[str, Commit]):
@@ -228,14 +163,27 @@ def test_a_commit_cannot_write_into_the_comment_what_it_likes():
     none = Row(figure=evil, before=None, after=None)
     variant = VariantReview(role="champion", before=None, after=None, rows=(none,), subgroups=(none,))
     model = ModelReview(champion=("1.0.0", "1.0.0"), profit=none, changes=(evil,), variants=(variant,))
-    nothing = Money(before=1, after=1)
-    stack = StackReview(stack="dev", state="changed", refused=True, cost=nothing, cost_at_most=nothing, said=said, model=model)
-    text = page(Review(base="1", head="2", stacks=(stack,), contract=compared(HERE, HERE), previews=Previews()))
+    named = "</b></details> @everyone"
+    given = {"stack": named, "refused": True, "cost": Money(before=1, after=1), "cost_at_most": Money(before=1, after=1)}
+    changed = StackReview(state="changed", said=said, model=model, **given)
+    unreadable = StackReview(state="unreadable", problems=(evil,), **given)
+    asked = Previews(by_stack={named: evil})
+    text = page(Review(base="1", head="2", stacks=(changed, unreadable), contract=compared(HERE, HERE), previews=asked))
     [opening, closing] = [line for line in text.splitlines() if line.startswith("``````")]
     outside = text.partition(opening)[0] + text.rpartition(f"\n{closing}\n")[2]
     assert outside.count(MARKER) == 1
+    assert outside.count("</details>") == 2
     assert "@everyone" not in outside
     assert "[click](" not in outside
+
+
+def test_a_comment_fits_into_github_however_much_is_said():
+    said = tuple(Said(level="advisory", message=f"{number} {'word ' * 30}", new=True) for number in range(2000))
+    nothing = Money(before=1, after=1)
+    stack = StackReview(stack="dev", state="changed", refused=False, cost=nothing, cost_at_most=nothing, said=said)
+    text = page(Review(base="1", head="2", stacks=(stack,), contract=compared(HERE, HERE), previews=Previews()))
+    assert len(text) < 65_536
+    assert "more: `make plan STACK=…` has all" in text
 
 
 def test_the_command_writes_both_forms_and_leaves_no_worktree(
