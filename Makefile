@@ -8,7 +8,8 @@ PYTHON ?= python3
 PORT ?= 8080
 METRICS_PORT ?= 9090
 DATA ?= var/sample.csv
-TAG ?= churn
+# As Docker, podman and buildah all call it, and the local stack too.
+TAG ?= localhost/churn
 STACK ?= dev
 BASE ?= origin/main
 HEAD ?= HEAD
@@ -21,7 +22,7 @@ CODE := $(wildcard app/*.py training/*.py training/commands/*.py training/templa
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help up test check plan review review-comment preview deploy pins mutants bench cluster-test soak image push scan audit secrets workflows lock docs changelog clean
-.PHONY: packages model validate ingest champion train publish promote challenge traffic smoke affected pull-request revert-pull-request data-issue github-release
+.PHONY: packages model local-load validate ingest champion train publish promote challenge traffic smoke affected pull-request revert-pull-request data-issue github-release
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -94,6 +95,9 @@ soak: $(ENVIRONMENT) ## what the service survives, at full length, in three quar
 image: $(ENVIRONMENT) ## build the app, training and mlflow images with docker, podman or buildah, and say what is in them
 	.ci/image $(TAG)
 	$(BIN)/python -m images.describe var/images/app var/images/training var/images/mlflow
+
+local-load: $(ENVIRONMENT) ## images and the release's bundles into the cluster of the local stack; LOAD="minikube image load" where it is not kind's
+	$(BIN)/python -m stacks.local_load $(if $(LOAD),--load "$(LOAD)")
 
 # High and critical, with a fix: without one there is nothing to be done here.
 SCANNED = for image in app training mlflow; do \

@@ -1,6 +1,7 @@
 """An image as an OCI layout, a folder of blobs under their digests: its configuration and its files, without running it."""
 
 import hashlib
+import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
@@ -8,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+# https://github.com/containerd/containerd/blob/main/core/images/annotations.go
+NAME = "io.containerd.image.name"
 INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 
 
@@ -54,6 +57,19 @@ class Layout:
             if path.name.startswith(WHITEOUT):
                 raise ValueError(f"{member.name} removes something; only an image that adds can be unpacked")
             archive.extract(member, folder, filter="fully_trusted")
+
+    def save(self, name: str, archive: Path) -> None:
+        """Write the layout as an archive that container runtimes take in under `name`."""
+        index = json.loads((self._folder / "index.json").read_text())
+        for each in index["manifests"]:
+            each["annotations"] = {**each.get("annotations", {}), NAME: name}
+        text = json.dumps(index).encode()
+        with tarfile.open(archive, "w") as into:
+            for part in ("oci-layout", "blobs"):
+                into.add(self._folder / part, part)
+            member = tarfile.TarInfo("index.json")
+            member.size = len(text)
+            into.addfile(member, io.BytesIO(text))
 
     def _members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         for digest in self._layers:

@@ -15,7 +15,13 @@ from stacks.volume import ARTIFACTS, BUNDLES, EVENTS, Volume, VolumeArgs
 def on_kubeconfig(config: StackConfig, local: LocalConfig) -> Foundation:
     """Two namespaces and a volume in the cluster that the context names."""
     # Named, as a kubeconfig that changed its contents would else look like another cluster with everything still to make.
-    kubernetes = k8s.Provider("kubernetes", context=local.context, cluster_identifier=local.context)
+    kubernetes = k8s.Provider(
+        "kubernetes",
+        context=local.context,
+        cluster_identifier=local.context,
+        # The namespace and the claim outlive the stack, and `make local-load` makes them before it: they are taken over.
+        upsert_existing_objects=True,
+    )
     in_cluster = pulumi.ResourceOptions(providers=[kubernetes])
     namespaces = Namespaces("namespaces", NamespacesArgs(around=AROUND_LOCAL, retained=True), in_cluster)
     volume = Volume(

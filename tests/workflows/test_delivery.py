@@ -225,6 +225,11 @@ def test_when_the_scanner_refuses_one_image_none_is_pushed(checkout: Checkout, b
     assert "push=true" not in Path(builder["LOG"]).read_text()
 
 
+def test_without_a_release_there_is_nothing_to_bring_to_a_local_cluster(checkout: Checkout):
+    ended = checkout.make("local-load")
+    assert (ended.returncode, "releases/local.json is not there; run `make model`" in ended.stderr) == (2, True)
+
+
 def test_a_table_is_validated_and_ingested_and_a_bad_one_ends_in_one_issue(checkout: Checkout, repository: Repository):
     checkout.done("var/sample.csv")
     checkout.done("validate", "ingest", "DATA=var/sample.csv", "STACK=staging", "LAKE=var/lake")
