@@ -21,7 +21,7 @@ from stacks.pins import chart
 from stacks.plan import main, planned
 from stacks.record import Plan, Resource, record
 from stacks.render import difference
-from stacks.values import values_of
+from stacks.values import PlanError, values_of
 from tests.releases import IMAGE, make_release
 from tests.stacks.wholes import grown
 
@@ -213,6 +213,30 @@ def test_what_pulumi_itself_writes_into_the_file_is_left_to_it(tmp_path: Path, m
     monkeypatch.setattr("stacks.values.ROOT", tmp_path)
     monkeypatch.setattr("stacks.config.ROOT", tmp_path)
     assert values_of("odd") == {"a:b": "[1]"}
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("encryptionsalt: v1:abc", "by a passphrase"),
+        ("secretsprovider: passphrase\nencryptionsalt: v1:abc", "by passphrase"),
+        ("secretsprovider: awskms://alias/mine?region=eu-west-1\nencryptedkey: abc", "by awskms://alias/mine"),
+        ("secretsprovider: awskms://alias/churn-state?region=eu-west-1\nencryptedkey: abc", ""),
+        ("", ""),
+    ],
+)
+def test_secrets_in_the_state_of_a_stack_on_aws_are_encrypted_by_the_accounts_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, found: str
+):
+    (tmp_path / "Pulumi.odd.yaml").write_text(f"{written}\nconfig: {{churn:platform: aws, account:region: eu-west-1}}\n")
+    monkeypatch.setattr("stacks.values.ROOT", tmp_path)
+    monkeypatch.setattr("stacks.config.ROOT", tmp_path)
+    if not found:
+        assert values_of("odd")["churn:platform"] == "aws"
+        return
+    with pytest.raises(PlanError, match=found) as raised:
+        values_of("odd")
+    assert 'change-secrets-provider --stack odd "awskms://alias/churn-state?region=eu-west-1"' in str(raised.value)
 
 
 def test_a_secret_is_masked():
