@@ -19,10 +19,11 @@ ENVIRONMENT := .venv/complete
 RULES := policies/.venv/complete
 UP := var/up
 CODE := $(wildcard app/*.py training/*.py training/commands/*.py training/templates/* policies/*.py)
-LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+  $(if $(UPGRADE),--upgrade --exclude-newer "$(UPGRADE)")
 
 .PHONY: help up test check plan review review-comment preview deploy pins mutants bench cluster-test soak image push scan audit secrets workflows lock docs changelog clean
-.PHONY: packages model local-load validate ingest champion train publish promote challenge traffic smoke affected pull-request revert-pull-request data-issue github-release
+.PHONY: packages model local-load validate ingest champion train publish promote challenge traffic smoke affected pull-request revert-pull-request lock-pull-request data-issue github-release
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -131,6 +132,7 @@ secrets: $(ENVIRONMENT) ## what in git looks like a secret and is not known to b
 ACTIONLINT = $(or $(shell command -v actionlint),go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
 workflows: $(ENVIRONMENT) ## lint .github: schemas, actionlint, zizmor
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(ACTIONLINT)
@@ -189,6 +191,10 @@ pull-request: $(ENVIRONMENT) ## open or update the pull request that changes STA
 revert-pull-request: $(ENVIRONMENT) ## open or update the pull request that brings STACK back to the commit BEFORE
 	$(BIN)/python -m pipelines.propose $(STACK) --revert "$(BEFORE)" $(BY)
 
+# In the environment as it was: nobody has looked at what is locked now.
+lock-pull-request: ## open or update the pull request that changes the locks
+	$(BIN)/python -m pipelines.relock
+
 data-issue: $(ENVIRONMENT) ## open or update the issue about data, with the REPORT in it
 	$(BIN)/python -m pipelines.report $(REPORT)
 
@@ -198,7 +204,7 @@ changelog: $(ENVIRONMENT) ## what changed, by version, from the commits
 github-release: $(ENVIRONMENT) ## publish the release of the tag TAG=v1.2.3 on GitHub, with what changed since the one before
 	$(BIN)/python -m pipelines.release $(TAG)
 
-lock: $(ENVIRONMENT) ## compile requirements/*.lock from pyproject.toml
+lock: $(ENVIRONMENT) ## compile requirements/*.lock from pyproject.toml; UPGRADE="7 days": to the newest that are older than that
 	$(BIN)/$(LOCK) pyproject.toml --group dev -o requirements/dev.lock
 	$(BIN)/$(LOCK) pyproject.toml -c requirements/dev.lock -o requirements/app.lock
 	$(BIN)/$(LOCK) pyproject.toml --group training -c requirements/dev.lock -o requirements/training.lock
@@ -241,7 +247,7 @@ var/telco.csv: | $(ENVIRONMENT)
 TABLE := $(if $(filter var/sample.csv,$(DATA)),$(DATA),$(wildcard $(DATA)))
 $(UP)/released: $(UP)/data $(TABLE) $(CODE) $(ENVIRONMENT) $(if $(wildcard releases/local.json),,again)
 	$(BIN)/churn validate "$(DATA)"
-	$(BIN)/churn train "$(DATA)"
+	$(MAKE) --no-print-directory train STACK=local
 	$(BIN)/churn promote --stack local $(if $(shell git config user.email),,--created-by $(or $(USER),$(LOGNAME),local))
 	touch $@
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -202,6 +203,19 @@ def builder(tmp_path: Path) -> dict[str, str]:
     return {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "LOG": str(tmp_path / "log")}
 
 
+@pytest.fixture
+def engine(checkout: Checkout, tmp_path: Path) -> dict[str, str]:
+    """The environment in which Pulumi writes down what it is asked and ends with CODE; tests/engine has the real one."""
+    program = tmp_path / "bin" / "pulumi"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho pulumi "$@" >> "$LOG"\nexit ${CODE:-0}\n')
+    program.chmod(0o755)
+    # The rules' own environment is for the real one.
+    (checkout.root / "policies/.venv").mkdir()
+    (checkout.root / "policies/.venv/complete").touch()
+    return {"PATH": f"{program.parent}:{os.environ['PATH']}", "LOG": str(tmp_path / "log")}
+
+
 def test_images_are_pushed_once_both_machines_are_scanned_and_each_is_named(
     checkout: Checkout, builder: dict[str, str], tmp_path: Path
 ):
@@ -217,6 +231,29 @@ def test_images_are_pushed_once_both_machines_are_scanned_and_each_is_named(
     assert (len(scanned), len(pushed)) == (6, 3)
     assert max(scanned) < min(pushed)
     assert all("--platform linux/amd64,linux/arm64" in calls[index] for index in pushed)
+
+
+def test_what_was_built_is_scanned_image_by_image(checkout: Checkout, builder: dict[str, str]):
+    checkout.done("scan", **builder)
+    scanned = re.findall(r"--input var/images/(\w+)", Path(builder["LOG"]).read_text())
+    assert scanned == ["app", "training", "mlflow"]
+    assert checkout.make("scan", REFUSED="app", **builder).returncode == 2
+
+
+def test_a_deployment_is_under_the_rules_held_to_what_it_may_touch_and_ends_with_its_canary(
+    checkout: Checkout, engine: dict[str, str]
+):
+    said = checkout.done("deploy", "STACK=staging", "ONLY=inference", **engine)
+    [call] = Path(engine["LOG"]).read_text().splitlines()
+    rules = "--policy-pack policies --policy-pack-config policies/config.staging.json"
+    assert call == f"pulumi up --stack staging {rules} --target **churn:inference:**"
+    assert json.loads((checkout.root / "var/plans/staging.json").read_text())
+    assert said == "deployed: nothing is live on staging\n"
+
+
+def test_a_deployment_that_the_engine_refuses_waits_for_no_canary(checkout: Checkout, engine: dict[str, str]):
+    ended = checkout.make("deploy", "STACK=dev", CODE="255", **engine)
+    assert (ended.returncode, "deployed" in ended.stdout) == (2, False)
 
 
 def test_when_the_scanner_refuses_one_image_none_is_pushed(checkout: Checkout, builder: dict[str, str]):
@@ -243,6 +280,23 @@ def test_a_table_is_validated_and_ingested_and_a_bad_one_ends_in_one_issue(check
         checkout.done("data-issue", **repository.environment())
     [issue] = repository.issues
     assert (issue["labels"], "weekly" in issue["body"], len(repository.comments)) == (["data"], True, 1)
+
+
+def test_newer_packages_are_proposed_with_what_moves_and_not_installed(checkout: Checkout, repository: Repository):
+    assert "nothing to propose" in checkout.done("lock-pull-request", **repository.environment())
+    locks = {path: path.read_text() for path in (checkout.root / f"requirements/{name}.lock" for name in ("app", "dev"))}
+    [version] = {each for text in locks.values() for each in re.findall(r"^starlette==(\S+)", text, re.MULTILINE)}
+    for path, text in locks.items():
+        path.write_text(text.replace(f"starlette=={version}", "starlette==99.0"))
+    before = (checkout.root / ".venv/complete").stat()
+    for _ in range(2):
+        checkout.done("lock-pull-request", **repository.environment())
+    assert (checkout.root / ".venv/complete").stat() == before
+    [pull] = repository.pulls
+    assert (pull["head"], pull["title"]) == ("locks", "build(requirements): lock newer packages")
+    assert f"| starlette | {version} | 99.0 |" in pull["body"]
+    _, changes = repository.tree_of("locks")
+    assert [each["path"] for each in changes] == ["requirements/app.lock", "requirements/dev.lock"]
 
 
 def test_a_release_on_github_needs_the_tag_of_the_projects_version(checkout: Checkout, repository: Repository):
