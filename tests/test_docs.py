@@ -63,6 +63,14 @@ def test_every_test_that_a_page_names_is_in_the_file_that_it_links():
         assert text in {each.name for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)}, f"{page.name}: {text}"
 
 
+def test_every_threat_names_a_test_that_shows_what_stops_it():
+    text = (CHECKOUT / "docs/security.md").read_text()
+    tables = re.findall(r"^\| somebody \| is stopped by \| shown by \|\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert len(tables) == text.count("| shown by |")
+    rows = "".join(tables).splitlines()
+    assert [each for each in rows if not re.search(r"\]\(\.\./tests/\S+\.py\)[^|]*\|$", each)] == []
+
+
 def test_the_field_table_in_the_docs_is_that_of_the_contract():
     printed = subprocess.run([sys.executable, "-m", "app.contract"], capture_output=True, text=True, check=True).stdout
     assert (CHECKOUT / "docs" / "fields.md").read_text() == printed

@@ -73,6 +73,10 @@ def test_every_command_of_the_quick_start_does_what_it_says(checkout: Checkout, 
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
             said[command] = done.stdout
+    # As in CI, where there is no server; and what is trained already is not trained again.
+    trained = checkout.home.candidate.stat()
+    checkout.done("model")
+    assert checkout.home.candidate.stat() == trained
     predict, model, smoke, releases, report, score, plan = said.values()
     assert '"churn_probability"' in predict
     assert '"cards"' in model

@@ -1,10 +1,10 @@
 """GitHub's workflows: nothing but make in them, and nothing that a linter knows to be wrong."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ import yaml
 
 from pipelines.traffic import SECONDS_MAX
 from stacks.config import read
+from stacks.pins import KUBERNETES
 from stacks.rollout import longest_seconds
 from stacks.runner import DEPLOYMENT_MAX_MINUTES
 from stacks.values import values_of
 from tests.conftest import CHECKOUT
 
-BIN = Path(sys.executable).parent
 WORKFLOWS = sorted((CHECKOUT / ".github/workflows").glob("*.yml"))
 ACTIONS = sorted((CHECKOUT / ".github/actions").glob("*/action.yml"))
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
@@ -46,36 +46,27 @@ def steps() -> Iterator[dict[str, Any]]:
 RUNS = sorted({each["run"] for each in steps() if "run" in each})
 
 
-@pytest.mark.parametrize(
-    ("schema", "files"),
-    [
-        ("vendor.github-workflows", WORKFLOWS),
-        ("custom.github-workflows-require-timeout", WORKFLOWS),
-        ("vendor.github-actions", ACTIONS),
-        ("vendor.dependabot", [CHECKOUT / ".github/dependabot.yml"]),
-    ],
-)
-def test_every_file_is_of_githubs_schema(schema: str, files: list[Path]):
-    run(BIN / "check-jsonschema", "--builtin-schema", schema, *files)
-
-
-def test_zizmor_finds_nothing():
-    run(BIN / "zizmor", "-q", "--offline", "--strict-collection", "--persona", "pedantic", ".github")
-
-
-def test_actionlint_finds_nothing():
-    if found := shutil.which("actionlint"):
-        return run(found)
-    if not shutil.which("go"):
-        pytest.skip("actionlint is not here: install it, or Go, which then builds it")
-    asked = subprocess.run(["go", "run", ACTIONLINT, "-version"], capture_output=True, text=True, check=False)
-    if asked.returncode:
-        pytest.skip(f"Go cannot build actionlint here: {asked.stderr.splitlines()[-1]}")
-    return run("go", "run", ACTIONLINT)
+def test_the_linters_find_nothing():
+    """Schemas with a time limit for each job, actionlint, zizmor: all that `make workflows` runs."""
+    if not shutil.which("actionlint"):
+        if not shutil.which("go"):
+            run("make", "workflows", "ACTIONLINT=true")
+            pytest.skip("all but actionlint, which is not here: install it, or Go, which then builds it")
+        asked = subprocess.run(["go", "run", ACTIONLINT, "-version"], capture_output=True, text=True, check=False)
+        if asked.returncode:
+            run("make", "workflows", "ACTIONLINT=true")
+            pytest.skip(f"all but actionlint, which Go cannot build here: {asked.stderr.splitlines()[-1]}")
+    run("make", "workflows")
 
 
 def test_the_makefile_runs_the_same_actionlint():
     assert ACTIONLINT in (CHECKOUT / "Makefile").read_text()
+
+
+def test_without_a_cluster_its_tests_are_skipped_and_say_what_runs_them():
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KUBECONFIG", "PYTEST_", "COV"))}
+    done = subprocess.run(["make", "cluster-test"], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, "KUBECONFIG" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("command", RUNS)
@@ -133,6 +124,26 @@ def test_a_deployments_job_machine_session_and_traffic_last_as_long_as_its_canar
     assert job["timeout-minutes"] == DEPLOYMENT_MAX_MINUTES
     assert session["role-duration-seconds"] == SECONDS_MAX == DEPLOYMENT_MAX_MINUTES * 60
     assert longest_seconds(read(stack, values_of(stack))) < SECONDS_MAX
+
+
+def test_objects_are_checked_by_the_kubernetes_that_the_stacks_run():
+    [kind] = [each["with"] for each in dict(jobs())["ci objects"]["steps"] if "kind-action" in each.get("uses", "")]
+    assert re.fullmatch(rf"kindest/node:v{re.escape(KUBERNETES)}\.\d+@sha256:[0-9a-f]{{64}}", kind["node_image"])
+    assert re.fullmatch(r"v\d+\.\d+\.\d+", kind["version"])
+
+
+def test_of_the_packages_those_are_installed_whose_program_is_not_there(tmp_path: Path):
+    programs = {"id": "echo 0", "apt-get": f'echo "$@" >> {tmp_path}/log', "chromium": "", "git": ""}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    bash = shutil.which("bash")
+    assert bash
+    subprocess.run([bash, CHECKOUT / ".ci/packages"], env={"PATH": str(tmp_path)}, check=True)
+    update, install = (tmp_path / "log").read_text().splitlines()
+    assert update == "update -qq"
+    wanted = set(install.split()) - {"postgresql"}
+    assert wanted == {"install", "-y", "-qq", "--no-install-recommends", "graphviz", "openssh-client", "prometheus"}
 
 
 def test_who_asks_what_is_deployed_may_read_it():
