@@ -2,9 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import boto3
 import psycopg
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from psycopg import sql
 
 from stacks.record import Plan
@@ -39,7 +41,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         try:
             wait_for(lambda: b"Running on" in log.read_bytes(), "the store", 60)
             address = f"http://127.0.0.1:{port}"
-            buckets(address).create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+            s3 = buckets(address)
+            s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+            # As stacks/storage.py has it.
+            s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
             yield address
         finally:
             process.terminate()
@@ -170,13 +175,12 @@ def commands(heading: str) -> str:
     return found
 
 
-def follow(heading: str, server: Server, password: str, folder: Path) -> None:
+def follow(heading: str, folder: Path, told: Mapping[str, str]) -> None:
     """Do what the runbook says, with the variables that it asks for."""
-    told = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "mlflow", "PGSSLMODE": "require", "PGPASSWORD": password}
-    path = {"PATH": f"{programs()}:{os.environ['PATH']}"}
+    path = {"PATH": f"{programs()}:{os.environ['PATH']}", "HOME": os.environ["HOME"]}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands(heading)],
-        env=told | path,
+        env={**path, **told},
         cwd=folder,
         check=False,
         capture_output=True,
@@ -185,13 +189,17 @@ def follow(heading: str, server: Server, password: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def reached(server: Server, password: str) -> dict[str, str]:
+    return {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "mlflow", "PGSSLMODE": "require", "PGPASSWORD": password}
+
+
 def test_from_a_dump_an_empty_database_and_the_same_bucket_everything_is_there_again(
     running: Pod, client: MlflowClient, spec: Manifest, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     track(client, tmp_path, "kept")
-    follow("Back up", running.database, FIRST, tmp_path)
+    follow("Back up", tmp_path, reached(running.database, FIRST))
     with empty(SECOND) as fresh:
-        follow("Restore", fresh, SECOND, tmp_path)
+        follow("Restore", tmp_path, reached(fresh, SECOND))
         restored = pod(spec, tmp_path / "pod", fresh, store, SECOND)
         with restored.running():
             wait_for(lambda: restored.probe("readiness") == 200, "readiness", 60)
@@ -200,3 +208,18 @@ def test_from_a_dump_an_empty_database_and_the_same_bucket_everything_is_there_a
             # What comes next does not collide with what was there.
             (tmp_path / "next").mkdir()
             track(found, tmp_path / "next", "next")
+
+
+@pytest.mark.skipif(shutil.which("aws") is None, reason="no AWS CLI: install the package awscli")
+def test_deleted_files_are_there_again_once_their_markers_are_gone(client: MlflowClient, store: str, tmp_path: Path):
+    run = track(client, tmp_path, "deleted")
+    s3 = buckets(store)
+    [file] = [key for each in s3.list_objects_v2(Bucket=BUCKET)["Contents"] if run in (key := each["Key"])]
+    s3.delete_object(Bucket=BUCKET, Key=file)
+    with pytest.raises(MlflowException):
+        known(client, "deleted", tmp_path / "gone")
+    where = {"AWS_ENDPOINT_URL_S3": store, "AWS_DEFAULT_REGION": REGION, "BUCKET": BUCKET, "PREFIX": "mlflow/"}
+    follow("Bring back deleted files", tmp_path, IDENTITY | where)
+    assert known(client, "deleted", tmp_path / "back") == (0.84, "flavors: {}\n", "1")
+    # There is nothing left to do, which is no error.
+    follow("Bring back deleted files", tmp_path, IDENTITY | where)
