@@ -216,6 +216,7 @@ docs: $(ENVIRONMENT) ## write the generated parts of docs/
 	$(BIN)/python -m stacks.summary > docs/stacks.md
 	$(BIN)/python -m policies.guide > docs/policies.md
 	$(BIN)/python -m tests.stacks.history > docs/example-review.md
+	dot -Tsvg docs/delivery.dot -o docs/delivery.svg
 
 clean: ## remove what make made, but for var/
 	rm -rf .venv policies/.venv .coverage .pytest_cache .ruff_cache .hypothesis mutants

@@ -1,6 +1,7 @@
 """What is generated is up to date, and what is linked is there."""
 
 import ast
+import html
 import re
 import subprocess
 import sys
@@ -74,3 +75,11 @@ def test_every_threat_names_a_test_that_shows_what_stops_it():
 def test_the_field_table_in_the_docs_is_that_of_the_contract():
     printed = subprocess.run([sys.executable, "-m", "app.contract"], capture_output=True, text=True, check=True).stdout
     assert (CHECKOUT / "docs" / "fields.md").read_text() == printed
+
+
+def test_the_picture_of_the_delivery_says_all_that_its_source_says():
+    # Not byte by byte: each version of graphviz places things a little differently.
+    source, drawn = ((CHECKOUT / "docs" / f"delivery.{kind}").read_text() for kind in ("dot", "svg"))
+    said = [line for label in re.findall(r'label="([^"]+)"', source) for line in label.split("\\n")]
+    shown = [html.unescape(text) for text in re.findall(r"<text [^>]*>([^<]*)</text>", drawn)]
+    assert sorted(shown) == sorted(said)
