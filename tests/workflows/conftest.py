@@ -70,8 +70,10 @@ def checkout(tmp_path: Path) -> Checkout:
         if name and (CHECKOUT / name).is_file() and not name.startswith(("tests/", "bench/", "releases/")):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(CHECKOUT / name, root / name)
-    # Of another inode than a virtual environment's own folder, make finds it as up to date as it is.
     (root / ".venv").symlink_to(CHECKOUT / ".venv")
+    # The environment is the checkout's: were it older than these, make would install the copy into it.
+    for name in ("pyproject.toml", "requirements/dev.lock"):
+        os.utime(root / name, (0, 0))
     git(root, "init", "--quiet", "--initial-branch=main")
     git(root, "config", "user.email", "ada@example.com")
     git(root, "config", "user.name", "Ada")
