@@ -87,8 +87,8 @@ bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public t
 	$(BIN)/python -m bench.plan
 	$(BIN)/python -m bench.canary
 
-cluster-test: $(ENVIRONMENT) ## canaries, roll backs, drains and scaling on the cluster of KUBECONFIG, with a transcript
-	$(BIN)/pytest -q -s -p no:xdist tests/cluster
+cluster-test: $(ENVIRONMENT) ## canaries, roll backs, drains and scaling on the cluster of KUBECONFIG, with a transcript; ARGO_ROLLOUTS=version there
+	CLUSTER_REPORT=bench/results/cluster.md ARGO_ROLLOUTS=$(ARGO_ROLLOUTS) $(BIN)/pytest -q -s -p no:xdist tests/cluster
 
 soak: $(ENVIRONMENT) ## what the service survives, at full length, in three quarters of an hour; `make test` runs a tenth of it
 	SOAK=1 SURVIVAL_REPORT=bench/results/survival.md $(BIN)/pytest tests/survival

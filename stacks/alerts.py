@@ -72,7 +72,7 @@ def rule_groups(objective: InferenceConfig, *, serving: bool, tracking: bool) ->
         # Of a whole day: looking more often shows nothing new.
         records["churn-drift"] = {"rules": drift_records(), "interval": "5m"}
         if objective.canary_weights_percent:
-            alerts.append(_rollout_alert())
+            alerts += _rollout_alerts()
     if tracking:
         alerts.append(_tracking_alert())
     groups = records | ({"churn-alerts": {"rules": [alert.rule for alert in alerts]}} if alerts else {})
@@ -236,14 +236,26 @@ def _model_alerts() -> Iterator[Alert]:
     )
 
 
-def _rollout_alert() -> Alert:
-    return Alert(
+def _rollout_alerts() -> Iterator[Alert]:
+    yield Alert(
         name="ChurnRolloutFailed",
         severity="critical",
-        expr=f'rollout_info{{namespace="{NAMESPACE}",phase=~"Degraded|Error|Timeout"}} == 1',
+        expr=_rollout_is("Degraded|Error|Timeout"),
         lasting="2m",
         summary="The rollout of {{ $labels.name }} is {{ $labels.phase }}; what ran before it still serves.",
     )
+    yield Alert(
+        name="ChurnRolloutUndecided",
+        severity="warning",
+        # No step of ours is a pause.
+        expr=_rollout_is("Paused"),
+        lasting="15m",
+        summary="The canary of {{ $labels.name }} had too few requests to be judged, and keeps its share until somebody decides.",
+    )
+
+
+def _rollout_is(phases: str) -> str:
+    return f'rollout_info{{namespace="{NAMESPACE}",phase=~"{phases}"}} == 1'
 
 
 def _tracking_alert() -> Alert:

@@ -26,6 +26,9 @@ WINDOW = "10m"
 INTERVAL_SECONDS = 30
 # So many good answers in a row and the share is passed; not reached within so many looks, there was too little to see.
 GOOD_IN_A_ROW, LOOKS_MAX = 4, 20
+# For so long Prometheus may be away, as while its own node is replaced; a canary that nobody can see for longer is taken back.
+# Argo Rollouts asks again after ten seconds: https://argo-rollouts.readthedocs.io/en/stable/features/analysis/#consecutiveerrors
+UNANSWERED_SECONDS, RETRY_SECONDS = 600, 10
 # Of the canary's, in the window. With fewer, one slow answer more or less is the difference between a p99 that is kept and not.
 REQUESTS_MIN = 1000
 # Standard deviations by which a count must be above what is tolerated, at any of some twenty looks.
@@ -129,6 +132,7 @@ def analysis(objective: InferenceConfig, limits: AlertLimits) -> dict[str, objec
             {
                 "name": each.name,
                 "provider": {"prometheus": {"address": PROMETHEUS_URL, "query": each.query}},
+                "consecutiveErrorLimit": UNANSWERED_SECONDS // RETRY_SECONDS,
                 "interval": f"{INTERVAL_SECONDS}s",
                 "successCondition": f"len(result) > 0 && {each.good}",
                 "failureCondition": f"len(result) > 0 && {each.bad}",

@@ -54,10 +54,10 @@ class Inference(pulumi.ComponentResource):
         super().__init__("churn:inference:Inference", name, None, opts)
         self._name, self._args, self._child = name, args, pulumi.ResourceOptions(parent=self)
         config = args.sizing.config
-        service = self._service(name, INFERENCE.name, self._child)
+        # Argo Rollouts narrows selectors to the pods of one revision.
+        moved = pulumi.ResourceOptions(parent=self, ignore_changes=["spec.selector"])
+        service = self._service(name, INFERENCE.name, moved if config.canary_weights_percent else self._child)
         if config.canary_weights_percent:
-            # Argo Rollouts narrows their selectors to the pods of one revision.
-            moved = pulumi.ResourceOptions(parent=self, ignore_changes=["spec.selector"])
             for physical_name in (PING, PONG):
                 self._service(physical_name.replace(INFERENCE.name, name), physical_name, moved)
             target = self._rollout()
@@ -175,6 +175,8 @@ def canary(weights_percent: tuple[int, ...], *, back: bool) -> dict[str, object]
     """
     shares: dict[str, object] = {} if back else {"steps": steps(weights_percent)}
     return shares | {
+        # Who calls the service and not the balancer, from within the cluster, gets no canary.
+        "stableService": INFERENCE.name,
         "pingPong": {"pingService": PING, "pongService": PONG},
         "trafficRouting": {
             "alb": {"ingress": INFERENCE.name, "rootService": INFERENCE.name, "servicePort": SERVICE_PORT},

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import httpx
 import kr8s
 import msgspec
 
-from stacks.canary import INTERVAL_SECONDS, LOOKS_MAX, REQUESTS_MIN, REVISION
+from stacks.canary import INTERVAL_SECONDS, LOOKS_MAX, REQUESTS_MIN, REVISION, UNANSWERED_SECONDS
 from stacks.config import LocalConfig, StackConfig, read, stacks
 from stacks.inference import PROGRESS_DEADLINE_SECONDS, ROLLOUT
 from stacks.live import live_on
@@ -27,7 +28,8 @@ from stacks.reading import ConfigError
 from stacks.values import PlanError, values_of
 
 POLL_SECONDS = 2
-FAULTS = (httpx.HTTPError, kr8s.APITimeoutError, kr8s.ServerError, kr8s.ConnectionClosedError)
+# What cannot be reached, and what is said there that cannot be read.
+FAULTS = (httpx.HTTPError, kr8s.APITimeoutError, kr8s.ServerError, kr8s.ConnectionClosedError, OSError, ValueError)
 
 
 class _Read(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -41,6 +43,7 @@ class Metadata(_Read, frozen=True, kw_only=True):
 
 
 class Measurement(_Read, frozen=True, kw_only=True):
+    phase: str = ""
     value: str = ""
     message: str = ""
 
@@ -51,9 +54,13 @@ class Metric(_Read, frozen=True, kw_only=True):
     measurements: tuple[Measurement, ...] = ()
 
     @property
+    def latest(self) -> Measurement:
+        return self.measurements[-1] if self.measurements else Measurement()
+
+    @property
     def last(self) -> str:
         """The answer that decided, as a number, or why there is none."""
-        found = self.measurements[-1] if self.measurements else Measurement()
+        found = self.latest
         try:
             return f"{float(found.value.strip('[]')):.3g}"
         except ValueError:
@@ -73,6 +80,15 @@ class Run(_Read, frozen=True, kw_only=True):
     def of(self, *phases: str) -> Iterator[Metric]:
         """The questions that ended so."""
         return (each for each in self.status.metric_results if each.phase in phases)
+
+    @property
+    def step(self) -> int:
+        """Of the rollout, at which it is asked."""
+        return int(self.metadata.labels.get("step-index", "0"))
+
+
+class Runs(_Read, frozen=True, kw_only=True):
+    items: tuple[Run, ...]
 
 
 class Reason(_Read, frozen=True, kw_only=True):
@@ -129,7 +145,7 @@ class UndecidedError(Exception):
 
 def decided(rollout: Rollout, run: Run | None) -> Decision | None:
     """The decision on what is declared now; None while it is not taken. `run` is what was asked last."""
-    status, share = rollout.status, rollout.share_percent(_step(run) if run else 0)
+    status, share = rollout.status, rollout.share_percent(run.step if run else 0)
     # A status of what was declared before says nothing.
     if status.observed_generation != str(rollout.metadata.generation):
         return None
@@ -149,13 +165,18 @@ def decided(rollout: Rollout, run: Run | None) -> Decision | None:
     return None
 
 
-def _step(run: Run) -> int:
-    return int(run.metadata.labels.get("step-index", "0"))
+def progress(rollout: Rollout, run: Run | None) -> str:
+    """Where an undecided rollout is, and what it cannot learn at the moment."""
+    share = rollout.share_percent(rollout.status.current_step_index)
+    silent = [each for each in run.of("Running") if each.latest.phase == "Error"] if run else []
+    unanswered = f"; {' and '.join(each.name for each in silent)} cannot be asked: {silent[0].last}" if silent else ""
+    return f"{share} % of the requests: {rollout.status.message or 'begun'}{unanswered}"
 
 
 async def wait(kubeconfig: str | None, context: str | None, give_up_after_seconds: float) -> Decision:
     """The decision, once it is taken. Raises UndecidedError."""
     give_up = time.monotonic() + give_up_after_seconds
+    said = ""
     try:
         api = await kr8s.asyncio.api(kubeconfig=kubeconfig, context=context)
 
@@ -164,22 +185,19 @@ async def wait(kubeconfig: str | None, context: str | None, give_up_after_second
             async with server as answer:
                 return answer.json()
 
-        rollout, run = await _read(get)
-    except (*FAULTS, OSError, ValueError) as exc:
+        found = await _read(get)
+    except FAULTS as exc:
         raise UndecidedError(f"the rollout of {INFERENCE.name} cannot be read: {exc}; give --kubeconfig of its cluster") from exc
-    said = ""
-    while (decision := decided(rollout, run)) is None:
-        now = (
-            f"{rollout.share_percent(rollout.status.current_step_index)} % of the requests: {rollout.status.message or 'begun'}\n"
-        )
+    while (decision := decided(*found)) is None:
+        now = progress(*found)
         if now != said:
-            sys.stderr.write(now)
+            sys.stderr.write(f"{now}\n")
             said = now
         if time.monotonic() > give_up:
-            raise UndecidedError(f"not decided within {give_up_after_seconds:.0f} s: {rollout.status.message}; look with kubectl")
+            raise UndecidedError(f"not decided within {give_up_after_seconds:.0f} s: {now}; look with kubectl")
         await asyncio.sleep(POLL_SECONDS)
         try:
-            rollout, run = await _read(get)
+            found = await _read(get)
         except FAULTS as exc:
             # The canary does not end because the API server is away for a moment.
             sys.stderr.write(f"{exc}\n")
@@ -190,14 +208,14 @@ async def _read(get: Callable[..., Awaitable[Any]]) -> tuple[Rollout, Run | None
     """The rollout, and the latest that was asked about the revision that is declared."""
     rollout = msgspec.convert(await get(f"rollouts/{INFERENCE.name}"), Rollout)
     found = await get("analysisruns", labelSelector=f"{REVISION}={rollout.status.current_pod_hash}")
-    runs = msgspec.convert(found["items"], list[Run])
+    runs = msgspec.convert(found, Runs).items
     return rollout, max(runs, key=lambda run: run.metadata.creation_timestamp, default=None)
 
 
 def longest_seconds(config: StackConfig) -> int:
     """How long a rollout can take that is decided at all: pods that start and leave, and every look at every share."""
     shares = len(config.inference.canary_weights_percent)
-    return shares * (LOOKS_MAX * INTERVAL_SECONDS + PROGRESS_DEADLINE_SECONDS)
+    return shares * (LOOKS_MAX * INTERVAL_SECONDS + UNANSWERED_SECONDS + PROGRESS_DEADLINE_SECONDS)
 
 
 @contextmanager
@@ -241,6 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         decision = _decide(parser.parse_args(arguments))
     except (ConfigError, PlanError, UndecidedError) as exc:
         sys.stderr.write(f"{exc}\n")
+        return 2
+    except Exception:  # noqa: BLE001 - Python would end with 1, which says "rolled back"
+        traceback.print_exc()
         return 2
     sys.stdout.write(f"{decision.text}\n")
     return decision.code

@@ -4,11 +4,13 @@ import asyncio
 import fcntl
 import json
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +18,8 @@ import kr8s
 import pytest
 
 Object = dict[str, Any]
+# What the tests have seen; `make cluster-test` makes a page of it.
+TRANSCRIPT: list[str] = []
 # Of a machine that has something else to do as well; where all goes well nobody waits for it.
 GIVE_UP_AFTER_SECONDS = 300
 KEEP_READY_EVERY_SECONDS = 0.5
@@ -74,6 +78,10 @@ class Cluster:
             self.delete(each)
         for each in manifests:
             self.until_gone(each)
+
+    @property
+    def version(self) -> str:
+        return self._call("GET", "/version")["gitVersion"]
 
     def create(self, path: str, body: Object) -> Object:
         return self._call("POST", path, body=body)
@@ -151,12 +159,32 @@ async def _connect() -> tuple[httpx.Client, list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="session")
-def _server() -> Iterator[Cluster]:
+def _server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     if not os.environ.get("KUBECONFIG"):
         pytest.skip("KUBECONFIG is not set; give that of a cluster that tests may write to, such as kind's")
     client, kinds = asyncio.run(_connect())
     with client:
-        yield Cluster(client, kinds)
+        cluster = Cluster(client, kinds)
+        yield cluster
+        if TRANSCRIPT and (path := os.environ.get("CLUSTER_REPORT")):
+            Path(path).write_text(report(cluster, failed=request.session.testsfailed))
+
+
+def report(cluster: Cluster, failed: int) -> str:
+    """The transcript as a page, with what it was made on."""
+    described = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
+    rollouts = os.environ.get("ARGO_ROLLOUTS") or "of a version that was not named"
+    made_on = f"commit {commit}, Kubernetes {cluster.version}, Argo Rollouts {rollouts}, {os.cpu_count()} cores"
+    told = "\n".join(TRANSCRIPT).strip()
+    return f"""`make cluster-test` writes this: {made_on}; {failed} tests failed.
+Nothing balances there, and no container runs: what the balancer would be told is read, pods are played by kwok, their metrics by
+the application's own code. Looks come every second in place of every half minute; seconds are by the cluster's own clock.
+
+```
+{told}
+```
+"""
 
 
 @pytest.fixture

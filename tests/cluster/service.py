@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,7 +21,7 @@ from stacks.canary import INTERVAL_SECONDS, REVISION
 from stacks.inference_pod import RELEASE_ANNOTATION
 from stacks.names import INFERENCE, NAMESPACE
 from stacks.record import Plan
-from tests.cluster.conftest import GIVE_UP_AFTER_SECONDS, Cluster, Object, holds, poll
+from tests.cluster.conftest import GIVE_UP_AFTER_SECONDS, TRANSCRIPT, Cluster, Object, holds, poll
 from tests.cluster.declared import in_order, is_of_charts, of_kind, played_nodes
 from tests.cluster.player import Player, of_pods, playing
 from tests.releases import IMAGE, make_release
@@ -84,7 +85,16 @@ class Service:
         for metric in self.template["spec"]["metrics"]:
             assert metric["interval"] == f"{INTERVAL_SECONDS}s"
             metric["interval"] = EVERY
+        self._ask(prometheus)
+
+    def _ask(self, prometheus: str) -> None:
+        for metric in self.template["spec"]["metrics"]:
             metric["provider"]["prometheus"]["address"] = prometheus
+
+    def prometheus_is(self, address: str) -> None:
+        """Whom canaries are judged by from now on."""
+        self._ask(address)
+        self.cluster.apply(self.template)
 
     def start(self, first: Release) -> None:
         """The first release, served by pods that Prometheus sees."""
@@ -118,17 +128,39 @@ class Service:
         groups = said["ForwardConfig"]["TargetGroups"]
         return {self._selected(each["ServiceName"]): int(each["Weight"]) for each in groups if int(each["Weight"])}
 
+    def within(self) -> str:
+        """The revision that callers in the cluster get, who name the service and not the balancer."""
+        return self._selected(INFERENCE.name)
+
     def _selected(self, name: str) -> str:
         [service] = [each for each in of_kind(self.objects, "Service") if each["metadata"]["name"] == name]
         return self.cluster.get(service)["spec"]["selector"][REVISION]
+
+    def pods(self) -> dict[str, int]:
+        """How many there are of each revision, but for those that go."""
+        found = self.cluster.list(PODS, labelSelector=SELECTED)
+        return dict(Counter(each["metadata"]["labels"][REVISION] for each in found if not going(each)))
 
     def ready(self, revision: str) -> int:
         """How many pods of a revision can be asked."""
         pods = self.cluster.list(PODS, labelSelector=f"{SELECTED},{REVISION}={revision}")
         return sum(is_ready(each) for each in pods)
 
+    def patch_status(self, **status: Any) -> None:
+        """What `kubectl argo rollouts` does by hand."""
+        self.cluster.patch_status(self.rollout, status)
+
     def runs(self) -> list[Object]:
         return self.cluster.list(f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/analysisruns")
+
+    def completed_after_seconds(self, revision: str) -> float:
+        """From when the cluster had the revision to when all requests went to it, by the cluster's own clock."""
+        path = f"/apis/apps/v1/namespaces/{NAMESPACE}/replicasets"
+        [found] = self.cluster.list(path, labelSelector=f"{SELECTED},{REVISION}={revision}")
+        # Not from events: of an object with many of them the later ones are dropped.
+        [completed] = [each for each in self.now()["status"]["conditions"] if each["type"] == "Completed"]
+        assert (completed["status"], self.revisions()["stable"]) == ("True", revision)
+        return seconds(completed["lastTransitionTime"]) - seconds(found["metadata"]["creationTimestamp"])
 
     def replica_sets(self) -> dict[str, int]:
         """How many pods each revision is to have."""
@@ -181,5 +213,6 @@ def seconds(stamp: str) -> float:
 
 def narrate(*lines: str) -> None:
     """For whoever runs `make cluster-test`; pytest shows it with -s."""
+    TRANSCRIPT.extend(lines)
     for line in lines:
         print(line)  # noqa: T201 - the transcript

@@ -38,6 +38,7 @@ def test_a_healthy_canary_takes_its_shares_and_is_promoted(service: Service):
     assert (code, "promoted:" in said) == (0, True), said
     after = service.revisions()
     assert before != after["stable"] == after["declared"]
+    service.until(lambda: service.within() == after["stable"], "asked by callers in the cluster")
     service.until(lambda: service.shares() == {after["stable"]: 100}, "all requests to the new pods")
     assert {each["status"]["phase"] for each in service.runs()} == {"Successful"}
     assert len(service.runs()) == 3
@@ -55,20 +56,25 @@ def test_a_bad_canary_is_rolled_back_and_stable_pods_serve_again(service: Servic
     back = service.until(lambda: service.shares() == {stable: 100}, "all requests to the stable pods")
     aborted = seconds(service.now()["status"]["abortedAt"]) - first_bad(service.runs())
     narrate(
-        f"  aborted {aborted:.0f} s after the first bad answer; all requests to the stable pods {back:.1f} s after the waiter"
+        f"  aborted {aborted:.0f} s after the first bad answer; all requests to the stable pods {back:.1f} s after that was said"
     )
     assert aborted <= ABORTED_WITHIN_SECONDS
-    service.until(lambda: service.ready(stable) == service.rollout["spec"]["replicas"], "served by all stable pods")
-    assert_nothing_is_left_of_canaries(service, stable)
+    assert service.within() == stable
+    assert_nothing_is_left_but(service, stable)
 
 
-def assert_nothing_is_left_of_canaries(service: Service, stable: str) -> None:
+def assert_nothing_is_left_but(service: Service, revision: str) -> None:
+    """All pods are of the revision, ready, as many as declared; what else was there is a ReplicaSet without pods."""
     replicas = service.rollout["spec"]["replicas"]
-    service.until(lambda: {k: v for k, v in service.replica_sets().items() if v} == {stable: replicas}, "down to the stable pods")
-    declared = service.revisions()["declared"]
-    service.until(lambda: service.ready(declared) == 0, "without pods of the canary")
-    maps = service.cluster.list(f"/api/v1/namespaces/{NAMESPACE}/configmaps")
-    assert {each["metadata"]["name"] for each in maps} == {"kube-root-ca.crt"}
+    service.until(
+        lambda: {k: v for k, v in service.replica_sets().items() if v} == {revision: replicas}, "down to the pods that serve"
+    )
+    service.until(lambda: service.pods() == {revision: replicas} and service.ready(revision) == replicas, "all of them ready")
+    here = f"/api/v1/namespaces/{NAMESPACE}"
+    assert {each["metadata"]["name"] for each in service.cluster.list(f"{here}/configmaps")} == {"kube-root-ca.crt"}
+    assert service.cluster.list(f"{here}/secrets") == []
+    # What can be gone back to, and what serves.
+    assert len(service.replica_sets()) <= service.rollout["spec"]["revisionHistoryLimit"] + 1
 
 
 def test_an_idle_canary_stays_where_it_is_and_is_looked_at_again_when_asked_to(service: Service):
@@ -82,9 +88,10 @@ def test_an_idle_canary_stays_where_it_is_and_is_looked_at_again_when_asked_to(s
     assert "of 1,000 predictions at 10 % of the requests" in said
     declared = service.revisions()["declared"]
     assert service.shares() == {stable: 90, declared: 10}
+    assert service.within() == stable
     narrate("Then it is asked for predictions, and looked at again:")
     service.player.canary = Behaviour()
-    service.cluster.patch_status(service.rollout, {"pauseConditions": None})
+    service.patch_status(pauseConditions=None)
     assert service.decision()[0] == 0
     assert service.revisions()["stable"] == declared
 
@@ -97,15 +104,54 @@ def test_the_way_back_is_one_step_and_needs_no_evidence(service: Service):
     replaced = service.revisions()["stable"]
     service.player.canary = Behaviour(requests=0)
     service.release(release("staging", previous=bad.digest, rollback_of=bad.digest), steps=False)
-    seconds_back = service.until(lambda: serves_alone(service, service.revisions()["declared"], replaced), "all requests to it")
-    narrate(f"  all requests to the restored release after {seconds_back:.1f} s")
-    assert seconds_back <= BACK_WITHIN_SECONDS
+    service.until(lambda: serves_alone(service, service.revisions()["declared"], replaced), "all requests to it")
     assert service.decision()[0] == 0
-    service.until(lambda: service.replica_sets()[replaced] == 0, "without pods of the release before")
+    restored = service.revisions()["stable"]
+    back = service.completed_after_seconds(restored)
+    narrate(f"  all requests to the restored release {back:.0f} s after the cluster had it")
+    assert back <= BACK_WITHIN_SECONDS
+    service.until(lambda: service.within() == restored, "asked by callers in the cluster")
+    assert_nothing_is_left_but(service, restored)
 
 
 def serves_alone(service: Service, declared: str, replaced: str) -> bool:
     return declared != replaced and service.shares() == {declared: 100} and service.ready(declared) > 0
+
+
+def test_a_canary_that_somebody_gives_up_leaves_all_requests_to_the_stable_pods(service: Service):
+    narrate("\nA canary that somebody gives up by hand:")
+    stable = service.revisions()["stable"]
+    service.player.canary = Behaviour(requests=1)
+    service.release(release("staging"))
+    service.until(lambda: service.shares().get(stable) == 90, "at its first share")
+    service.patch_status(abort=True)
+    code, said = service.decision()
+    assert (code, "rolled back: RolloutAborted" in said) == (1, True), said
+    service.until(lambda: service.shares() == {stable: 100}, "all requests to the stable pods")
+    assert_nothing_is_left_but(service, stable)
+
+
+def test_a_canary_that_prometheus_cannot_tell_of_waits_and_can_be_promoted_by_hand(service: Service):
+    narrate("\nA canary while Prometheus is away, that somebody promotes by hand:")
+    stable = service.revisions()["stable"]
+    service.prometheus_is("http://127.0.0.1:1")
+    service.release(release("staging"))
+    # One more than what a rollout forgives unless it is told otherwise.
+    service.until(lambda: unanswered(service) > 5, "asked in vain more than five times")
+    assert service.now()["status"]["phase"] == "Progressing"
+    declared = service.revisions()["declared"]
+    assert service.shares() == {stable: 90, declared: 10}
+    code, said = service.decision("--give-up-after", "1")
+    assert (code, "errors" in said, " cannot be asked: " in said) == (2, True, True), said
+    service.patch_status(promoteFull=True)
+    assert service.decision()[0] == 0
+    service.until(lambda: service.shares() == {declared: 100}, "all requests to what was promoted")
+
+
+def unanswered(service: Service) -> int:
+    """How many times in a row the question that was refused most got no answer."""
+    results = [metric for run in service.runs() for metric in run.get("status", {}).get("metricResults", [])]
+    return max((each.get("consecutiveError", 0) for each in results), default=0)
 
 
 def test_what_cannot_be_decided_ends_with_another_code_than_what_is_refused(service: Service):

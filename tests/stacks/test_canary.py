@@ -161,6 +161,8 @@ def test_a_bad_answer_ends_the_analysis_and_is_looked_for_twice_a_minute(objecti
         assert (each["failureLimit"], each["interval"]) == (0, f"{INTERVAL_SECONDS}s")
         # Looks without an answer end it when there are no more, and not before.
         assert each["inconclusiveLimit"] >= each["count"] == LOOKS_MAX
+        # Prometheus may be away for minutes; Argo Rollouts asks again after ten seconds.
+        assert 300 <= each["consecutiveErrorLimit"] * 10 <= LOOKS_MAX * INTERVAL_SECONDS
     assert INTERVAL_SECONDS <= 30
 
 

@@ -234,7 +234,17 @@ def test_the_way_back_takes_no_steps(engine: Engine):
 def test_the_selectors_that_argo_rollouts_narrows_are_left_to_it(engine: Engine):
     declare(engine)
     ignored = {each.inputs["metadata"]["name"]: each.ignores for each in engine.resources("Service")}
-    assert ignored == {"inference": (), "inference-ping": ("spec.selector",), "inference-pong": ("spec.selector",)}
+    assert ignored == dict.fromkeys(("inference", "inference-ping", "inference-pong"), ("spec.selector",))
+
+
+def test_without_a_canary_nobody_else_moves_the_selector(engine: Engine):
+    declare(engine, ALL_AT_ONCE)
+    assert [each.ignores for each in engine.resources("Service")] == [()]
+
+
+def test_callers_within_the_cluster_get_no_canary(engine: Engine):
+    canary = declare(engine)["spec"]["strategy"]["canary"]
+    assert canary["stableService"] == engine.one("Ingress", "inference")["metadata"]["name"] == "inference"
 
 
 def test_old_pods_outlive_the_balancers_farewell(engine: Engine):
