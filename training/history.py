@@ -68,6 +68,12 @@ def wanted(chain: Sequence[Release], to: str | None) -> Release:
     for release in _earlier(chain) if to is None else chain[1:]:
         if to is None or release.champion.version == to or (len(to) >= 8 and str(release.digest).startswith(to)):  # noqa: PLR2004  # as git's short ids
             return release
+    if len(chain) == 1 and chain[0].previous is None:
+        stack = chain[0].stack
+        raise ReleaseError(
+            f"the live release of {stack} is its first, so there is none to go back to; "
+            f"to take it off again, remove releases/{stack}.json and deploy that: the stack stays, without its inference service"
+        )
     there = ", ".join(f"{release.champion.version} ({str(release.digest)[:12]})" for release in chain[1:]) or "none"
     gap = (
         f"; {chain[-1].previous} and older ones are neither in git nor here (`git fetch --unshallow`)"
