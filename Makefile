@@ -213,6 +213,7 @@ lock: $(ENVIRONMENT) ## compile requirements/*.lock from pyproject.toml; UPGRADE
 
 docs: $(ENVIRONMENT) ## write the generated parts of docs/
 	$(BIN)/python -m app.contract > docs/fields.md
+	$(BIN)/python -m app.reference > docs/api.md
 	$(BIN)/python -m stacks.summary > docs/stacks.md
 	$(BIN)/python -m policies.guide > docs/policies.md
 	$(BIN)/python -m tests.stacks.history > docs/example-review.md

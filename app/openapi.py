@@ -8,9 +8,22 @@ import msgspec
 from app.access import ROLES
 from app.api import Accepted, Batch, ModelInUse, Outcomes, Prediction, Predictions, Problem, State
 from app.contract import CONTRACT_DIGEST, FIELDS, Customer
+from app.protocol import MAX_HEAD_BYTES, READ_SECONDS
+from app.web import MAX_BODY_BYTES
 
 Json = dict[str, Any]
 _TYPES = (Customer, Prediction, Batch, Predictions, Outcomes, Accepted, ModelInUse, State, Problem)
+_MEANING = {
+    400: "The body is not JSON.",
+    401: "There is no token, or it is not known.",
+    403: "The token is of other roles.",
+    408: f"The request did not come whole within {READ_SECONDS:g} seconds.",
+    413: f"The body is larger than {MAX_BODY_BYTES:,} bytes.",
+    415: "The body is not declared as application/json.",
+    422: "The body is not as described; `errors` names each place.",
+    431: f"What is not the body is larger than {MAX_HEAD_BYTES:,} bytes.",
+    503: "There is no room, or no model is ready.",
+}
 # Any request may come too slowly or with too long a head, and all but the probe of life may find no room.
 _LIVEZ_PROBLEMS = (408, 431)
 _GET_PROBLEMS = (*_LIVEZ_PROBLEMS, 503)
@@ -83,7 +96,7 @@ def _problems(statuses: tuple[int, ...]) -> Json:
 
 
 def _answer(status: int, schema: Json, media_type: str = "application/json") -> Json:
-    return {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
+    return {"description": _MEANING.get(status, HTTPStatus(status).phrase), "content": {media_type: {"schema": schema}}}
 
 
 def _reference(kind: type) -> Json:

@@ -13,6 +13,9 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from app.access import ROLES
+from app.openapi import document
+
 CHECKOUT = Path(__file__).parents[1]
 READER = MarkdownIt("commonmark").enable("table")
 
@@ -72,14 +75,31 @@ def test_every_threat_names_a_test_that_shows_what_stops_it():
     assert [each for each in rows if not re.search(r"\]\(\.\./tests/\S+\.py\)[^|]*\|$", each)] == []
 
 
-def test_the_field_table_in_the_docs_is_that_of_the_contract():
-    printed = subprocess.run([sys.executable, "-m", "app.contract"], capture_output=True, text=True, check=True).stdout
-    assert (CHECKOUT / "docs" / "fields.md").read_text() == printed
-
-
 def test_the_picture_of_the_delivery_says_all_that_its_source_says():
     # Not byte by byte: each version of graphviz places things a little differently.
     source, drawn = ((CHECKOUT / "docs" / f"delivery.{kind}").read_text() for kind in ("dot", "svg"))
     said = [line for label in re.findall(r'label="([^"]+)"', source) for line in label.split("\\n")]
     shown = [html.unescape(text) for text in re.findall(r"<text [^>]*>([^<]*)</text>", drawn)]
     assert sorted(shown) == sorted(said)
+
+
+@pytest.mark.parametrize(("page", "module"), [("fields", "app.contract"), ("api", "app.reference")])
+def test_what_is_generated_from_the_code_of_the_service_is_up_to_date(page: str, module: str):
+    printed = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, check=True).stdout
+    assert (CHECKOUT / "docs" / f"{page}.md").read_text() == printed, "run `make docs`"
+
+
+def test_the_reference_has_every_route_body_and_limit_of_the_service():
+    text = (CHECKOUT / "docs/api.md").read_text()
+    described = document("0", guarded=True)
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            [row] = [line for line in text.splitlines() if line.startswith(f"| `{method.upper()} {path}` |")]
+            assert set(operation["responses"]) == set(re.findall(r"\b[2-5]\d\d\b", row))
+            assert ROLES.get(path, "-") == row.split(" | ")[2]
+    for name, schema in described["components"]["schemas"].items():
+        if name != "Customer":
+            section = text.partition(f"### {name}\n")[2].partition("### ")[0]
+            assert [f"`{field}`" for field in schema["properties"]] == re.findall(r"^\| (`\w+`) ", section, re.MULTILINE)
+    assert "list of 1 to 1,000 [Customer](fields.md)" in text
+    assert "larger than 1,048,576 bytes" in text
