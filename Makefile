@@ -85,6 +85,7 @@ bench: $(ENVIRONMENT) var/telco.csv ## measure quality and speed on the public t
 	$(BIN)/python -m bench.score
 	$(BIN)/python -m bench.experiment
 	$(BIN)/python -m bench.plan
+	$(BIN)/python -m bench.review
 	$(BIN)/python -m bench.canary
 
 cluster-test: $(ENVIRONMENT) ## canaries, roll backs, drains and scaling on the cluster of KUBECONFIG, with a transcript; ARGO_ROLLOUTS=version there
