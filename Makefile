@@ -163,8 +163,8 @@ ingest: $(ENVIRONMENT) ## DATA into the LAKE
 champion: $(ENVIRONMENT) ## bring the bundles of STACK's release from the store BUNDLES, so that `train` can compare
 	$(BIN)/python -m pipelines.champion $(STACK) --bundles "$(BUNDLES)"
 
-train: $(ENVIRONMENT) ## train on DATA and compare with STACK's champion
-	$(BIN)/churn train "$(DATA)" --stack $(STACK)
+train: $(ENVIRONMENT) ## train on DATA and compare with STACK's champion; TRIALS for each model (8)
+	$(BIN)/churn train "$(DATA)" --stack $(STACK) $(if $(TRIALS),--trials $(TRIALS))
 
 publish: $(ENVIRONMENT) ## the bundle trained last into the store BUNDLES
 	$(BIN)/churn publish --to "$(BUNDLES)"

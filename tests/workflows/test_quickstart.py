@@ -59,10 +59,10 @@ def test_the_readme_has_two_commands_and_the_other_is_what_runs_this():
 def test_every_command_of_the_quick_start_does_what_it_says(checkout: Checkout, tmp_path: Path):
     up, *others = commands("docs/quickstart.md")
     assert up == "make up"
-    # Of fewer customers than `make up` makes up, where there is no table yet.
+    # Of fewer customers than `make up` makes up, where there is no table yet, and with fewer trials.
     sample = ["churn", "sample", "var/sample.csv", "--rows", "1500"]
     port, metrics_port = free_ports()
-    environment = checkout.environment() | {"PORT": str(port), "METRICS_PORT": str(metrics_port)}
+    environment = checkout.environment() | {"PORT": str(port), "METRICS_PORT": str(metrics_port), "TRIALS": "1"}
     subprocess.run([checkout.root / ".venv/bin" / sample[0], *sample[1:]], cwd=checkout.root, env=environment, check=True)
     said: dict[str, str] = {}
     with upped(checkout, environment, tmp_path / "up"):
@@ -75,7 +75,7 @@ def test_every_command_of_the_quick_start_does_what_it_says(checkout: Checkout, 
             said[command] = done.stdout
     # As in CI, where there is no server; and what is trained already is not trained again.
     trained = checkout.home.candidate.stat()
-    checkout.done("model")
+    checkout.done("model", TRIALS="1")
     assert checkout.home.candidate.stat() == trained
     predict, model, smoke, releases, report, score, plan = said.values()
     assert '"churn_probability"' in predict
