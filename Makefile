@@ -23,7 +23,7 @@ LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --
   $(if $(UPGRADE),--upgrade --exclude-newer "$(UPGRADE)")
 
 .PHONY: help up test check plan review review-comment preview deploy pins mutants bench cluster-test soak image push scan audit secrets workflows lock docs changelog clean
-.PHONY: packages model local-load validate ingest champion train publish promote challenge traffic smoke affected pull-request revert-pull-request lock-pull-request data-issue github-release
+.PHONY: packages model image-test local-load advisories validate ingest champion train publish promote challenge traffic smoke affected pull-request revert-pull-request lock-pull-request data-issue github-release
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -98,6 +98,10 @@ image: $(ENVIRONMENT) ## build the app, training and mlflow images with docker, 
 	.ci/image $(TAG)
 	$(BIN)/python -m images.describe var/images/app var/images/training var/images/mlflow
 
+# On the pinned base, from a registry; what runs in a container is skipped without root and crun.
+image-test: $(ENVIRONMENT) ## build the three images twice, on the Dockerfile's own base, and test them
+	CHURN_TEST_BASE="$$(sed -n 's/^ARG BASE=//p' Dockerfile)" CHURN_TEST_TARGETS="app training mlflow" $(BIN)/pytest -p no:xdist tests/image
+
 local-load: $(ENVIRONMENT) ## images and the release's bundles into the cluster of the local stack; LOAD="minikube image load" where it is not kind's
 	$(BIN)/python -m stacks.local_load $(if $(LOAD),--load "$(LOAD)")
 
@@ -122,9 +126,16 @@ scan: ## what Trivy knows against the images that `image` built: high and critic
 	$(SCANNED)
 
 # In the lock of one image a package is locked once; all locks together name it several times.
-audit: $(ENVIRONMENT) ## what is known against the packages that the images' locks name; asks PyPI
-	for each in app training tracking; do \
-	  $(BIN)/pip-audit --disable-pip --require-hashes $(AUDIT) -r requirements/$$each.lock || exit 1; done
+audit: $(ENVIRONMENT) ## what is known against the packages that the images' locks name; asks PyPI, or with OFFLINE=1 what `advisories` brought
+	for each in app training tracking; do $(AUDITED)requirements/$$each.lock || exit 1; done
+AUDITED = $(if $(OFFLINE),$(OSV) --offline -L requirements.txt:,$(BIN)/pip-audit --disable-pip --require-hashes $(AUDIT) -r )
+
+# All that OSV knows of PyPI's packages, as it publishes it. Its scanner is a Go program, like actionlint below.
+ADVISORIES ?= var/advisories
+OSV = OSV_SCANNER_LOCAL_DB_CACHE_DIRECTORY="$(abspath $(ADVISORIES))" \
+  $(or $(shell command -v osv-scanner),go run github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.5.1) scan source
+advisories: ## bring into ADVISORIES what is known, for an audit without a network
+	$(OSV) --offline-vulnerabilities --download-offline-databases -L requirements.txt:requirements/app.lock
 
 secrets: $(ENVIRONMENT) ## what in git looks like a secret and is not known to be none (.secrets.baseline)
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline

@@ -33,8 +33,8 @@ class Built:
         return Layout(self.folder)
 
 
-def build(target: str, out: Path) -> Built:
-    environment = os.environ | {"BASE": os.environ["CHURN_TEST_BASE"], "TARGETS": target, "OUT": str(out)}
+def build(target: str, out: Path, **told: str) -> Built:
+    environment = os.environ | {"BASE": os.environ["CHURN_TEST_BASE"], "TARGETS": target, "OUT": str(out), **told}
     done = subprocess.run([CHECKOUT / ".ci/image", TAG], env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     for builder in filter(shutil.which, BUILDERS):

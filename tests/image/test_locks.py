@@ -1,6 +1,9 @@
 import json
+import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,3 +63,29 @@ def test_the_audit_asks_about_every_locked_package_and_fails_on_a_known_vulnerab
     assert "starlette" in done.stdout
     assert "PYSEC-1" in done.stdout
     assert "Found 1 known vulnerability in 1 package" in done.stderr
+
+
+def offline(advisories: Path) -> subprocess.CompletedProcess[str]:
+    """The end of an audit that asks nobody."""
+    if not shutil.which("osv-scanner"):
+        pytest.skip("`osv-scanner` is not on PATH: `go install github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.5.1`")
+    command = ["make", "-o", ".venv/complete", "audit", "OFFLINE=1", f"ADVISORIES={advisories}"]
+    return subprocess.run(command, cwd=CHECKOUT, check=False, capture_output=True, text=True)
+
+
+def test_an_audit_without_a_network_knows_what_was_brought(tmp_path: Path):
+    archive = tmp_path / "osv-scalibr/PyPI/all.zip"
+    archive.parent.mkdir(parents=True)
+    [locked] = re.findall(r"^starlette==(\S+)", (CHECKOUT / "requirements/app.lock").read_text(), re.MULTILINE)
+    affected = [{"package": {"name": "starlette", "ecosystem": "PyPI"}, "versions": [locked]}]
+    with zipfile.ZipFile(archive, "w") as into:
+        into.writestr("PYSEC-1.json", json.dumps({"id": "PYSEC-1", "modified": "2026-01-01T00:00:00Z", "affected": affected}))
+    done = offline(tmp_path)
+    assert done.returncode != 0
+    assert "PYSEC-1" in done.stdout
+
+
+def test_an_audit_without_a_network_and_without_what_is_known_does_not_pass(tmp_path: Path):
+    done = offline(tmp_path)
+    assert done.returncode != 0
+    assert "no offline version of the OSV database" in done.stdout + done.stderr
