@@ -60,12 +60,38 @@ class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     high: float
 
 
+class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The share of some customers that churned, and the mean probabilities that the model gave them.
+
+    The intervals of `observed` hold for all slices at once: by chance alone one in twenty evaluations has any share outside.
+    """
+
+    observed: Estimate
+    predicted: float
+    required_fields_predicted: float
+
+
+class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the model does where it is known beforehand what is right, by name of the check.
+
+    `slices` are fixed groups of rows, `field=value`. `invariance` is the largest change of a probability by what must not change
+    any. `direction` is the largest rise of the mean probability as a field goes the way in which churn falls. `functionality` is
+    by how much a customer of whom everybody knows it is likelier to churn than another.
+    """
+
+    slices: dict[str, Slice]
+    invariance: dict[str, float]
+    direction: dict[str, float]
+    functionality: dict[str, float]
+
+
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is known of one bundle, measured on rows that it was not fitted on.
 
     Metrics named `required_fields_*` come from the same rows with only the required fields left in them. `subgroups` holds the
     AUC of each `field=value`. `threshold` is the probability from which the figures in money, precision, recall and F1 count a
     customer as offered. The differences are to the bundle `compared_with`, on the same rows, and absent without one.
+    `behaviour` is absent from older releases, and then left out: their digests cover no such field.
     """
 
     evaluated_at: Moment
@@ -83,6 +109,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     auc_difference: Estimate | None = None
     profit_difference_usd_per_month: Estimate | None = None
     decisions_changed_count: Count | None = None
+    behaviour: Behaviour | msgspec.UnsetType = msgspec.UNSET
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -90,6 +90,19 @@ class AlertLimits(TypedDict):
     model_age_max_days: Days
 
 
+class Slice(TypedDict):
+    observed: Estimate
+    predicted: float
+    required_fields_predicted: float
+
+
+class Behaviour(TypedDict):
+    slices: dict[str, Slice]
+    invariance: dict[str, NotNegative]
+    direction: dict[str, NotNegative]
+    functionality: dict[str, float]
+
+
 class Evidence(TypedDict):
     evaluated_at: Moment
     data_digest: Digest
@@ -106,6 +119,8 @@ class Evidence(TypedDict):
     auc_difference: Estimate | None
     profit_difference_usd_per_month: Estimate | None
     decisions_changed_count: Count | None
+    # Releases from before it was measured stay what they are, and can be gone back to.
+    behaviour: NotRequired[Behaviour]
 
 
 class Variant(TypedDict):

@@ -1,5 +1,6 @@
 """Releases for tests: one that passes every gate on local, and a strategy for any that the schema allows."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,20 @@ import msgspec
 from hypothesis import strategies as st
 
 from app.decide import break_even
-from app.release import AlertLimits, Approval, BusinessCase, Estimate, Evidence, Image, Release, Variant, sealed
+from app.release import (
+    AlertLimits,
+    Approval,
+    Behaviour,
+    BusinessCase,
+    Estimate,
+    Evidence,
+    Image,
+    Release,
+    Slice,
+    Variant,
+    encode_release,
+    sealed,
+)
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 CONTRACT = "c" * 64
@@ -16,6 +30,22 @@ IMAGE = Image(repository="registry.example/churn", digest="sha256:" + "1" * 64, 
 
 def estimate(value: float, spread: float = 0.02) -> Estimate:
     return Estimate(value=value, low=value - spread, high=value + spread)
+
+
+BEHAVIOUR = Behaviour(
+    slices={"contract=two-year": Slice(observed=estimate(0.03), predicted=0.035, required_fields_predicted=0.04)},
+    invariance=dict.fromkeys(("batch", "customer_id", "null", "row_order"), 1e-7),
+    direction={"contract": 0.0, "tenure_months": 0.005},
+    functionality=dict.fromkeys(
+        (
+            "fiber without protection over none",
+            "month-to-month over two-year",
+            "new over six years",
+            "new month-to-month over six years in two-year",
+        ),
+        0.3,
+    ),
+)
 
 
 def make_evidence(**changes: Any) -> Evidence:
@@ -30,6 +60,7 @@ def make_evidence(**changes: Any) -> Evidence:
         subgroups={"gender=female": estimate(0.84), "contract=one-year": estimate(0.75, 0.05)},
         calibration_error=0.02,
         parity_max_abs=2e-7,
+        behaviour=BEHAVIOUR,
     )
     return msgspec.structs.replace(good, **changes)
 
@@ -71,6 +102,11 @@ def successor(live: Release, **changes: Any) -> Release:
     return make_release(**{"variants": (champion,), "reason": "better", **kept, **changes})
 
 
+def plain(release: Release) -> dict[str, Any]:
+    """What a reader of the file sees."""
+    return json.loads(encode_release(release))
+
+
 _hex = st.text("0123456789abcdef", min_size=64, max_size=64)
 _finite = st.floats(allow_nan=False, allow_infinity=False)
 _positive = st.floats(min_value=0, exclude_min=True, allow_nan=False, allow_infinity=False)
@@ -79,6 +115,16 @@ _moments = st.datetimes(timezones=st.just(UTC))
 _estimates = st.tuples(_finite, _finite, _finite).map(lambda x: Estimate(value=x[1], low=min(x), high=max(x)))
 _figures = st.dictionaries(_words, _estimates, max_size=3)
 _whole = st.integers(0, 2**62)
+_slices = st.builds(Slice, observed=_estimates, predicted=_finite, required_fields_predicted=_finite)
+_behaviour = st.builds(
+    Behaviour,
+    slices=st.dictionaries(
+        _words, st.builds(Slice, observed=_estimates, predicted=_finite, required_fields_predicted=_finite), max_size=3
+    ),
+    invariance=st.dictionaries(_words, st.floats(0, 1), max_size=3),
+    direction=st.dictionaries(_words, st.floats(0, 1), max_size=3),
+    functionality=st.dictionaries(_words, _finite, max_size=3),
+)
 _evidence = st.builds(
     Evidence,
     evaluated_at=_moments,
@@ -96,6 +142,7 @@ _evidence = st.builds(
     auc_difference=st.none() | _estimates,
     profit_difference_usd_per_month=st.none() | _estimates,
     decisions_changed_count=st.none() | _whole,
+    behaviour=st.just(msgspec.UNSET) | _behaviour,
 )
 _variants = st.builds(
     Variant,

@@ -14,6 +14,7 @@ from app.bundle import Bundle
 from app.contract import CONTRACT_DIGEST, FEATURES
 from app.decide import break_even, value_of_a_saved_customer_usd
 from app.release import BusinessCase, Estimate, Evidence
+from training.behaviour import behaviour
 from training.bundle import Scorer
 from training.data import Table
 from training.features import INDEX, Labels, Matrix
@@ -191,6 +192,7 @@ def evaluate(table: Table, bundle: Bundle, case: BusinessCase, *, champion: Bund
         subgroups=subgroup_aucs(matrix, churned, full, seed),
         calibration_error=all_fields.calibration_error,
         parity_max_abs=bundle.manifest.parity_max_abs,
+        behaviour=behaviour(bundle, matrix, churned),
     )
     if champion is not None:
         evidence = _compared(evidence, case, matrix, churned, scorer, champion)

@@ -10,6 +10,7 @@ import msgspec
 from app.bundle import fetch_bundle
 from app.contract import CONTRACT_DIGEST, FEATURES, REQUIRED
 from app.decide import break_even
+from training.behaviour import judged
 from training.data import Table
 from training.evaluate import Evaluation
 from training.files import write_whole
@@ -62,6 +63,7 @@ def render(evaluation: Evaluation, training: Training | None, card_text: str) ->
     return _template("report.html").render(
         evaluation=evaluation,
         evidence=evaluation.evidence,
+        checks=judged(evaluation.evidence),
         training=training,
         views=views,
         plots=plots(evaluation, training.competitors if training else ()),

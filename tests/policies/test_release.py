@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.decide import break_even
-from app.release import Approval, BusinessCase, Evidence, Release, Variant, encode_release, release_digest, sealed
+from app.release import Approval, BusinessCase, Evidence, Release, Variant, release_digest, sealed
 from policies.release import Limits, digest_of, violations
 from tests.releases import (
     IMAGE,
@@ -23,6 +23,7 @@ from tests.releases import (
     make_evidence,
     make_release,
     make_variant,
+    plain,
     successor,
 )
 from tests.signing import make_key, openssh_accepts, public_key, sign
@@ -34,10 +35,6 @@ SECOND = successor(FIRST)
 CHALLENGER = make_variant(
     role="challenger", weight_percent=10, bundle_digest="e" * 64, version="1.1.0", evidence=compared_with("a" * 64)
 )
-
-
-def plain(release: Release) -> dict[str, Json]:
-    return json.loads(encode_release(release))
 
 
 def broken(
@@ -469,7 +466,7 @@ def test_limits_can_be_set_and_each_governs_its_rule():
         max_evidence_age=timedelta(hours=1),
     )
     found = broken(SECOND, FIRST, limits=strict)
-    assert found.keys() == {"auc", "calibration", "subgroups", "parity", "relative-cost", "freshness"}
+    assert found.keys() == {"auc", "calibration", "subgroups", "behaviour", "parity", "relative-cost", "freshness"}
     assert " | " in found["auc"]
 
 

@@ -265,6 +265,22 @@ def test_evaluate_judges_the_last_bundle_and_report_shows_it(run: Run, trained: 
     assert run("report", digest)[:2] == (0, f"{trained.report(digest)}\n")
 
 
+def test_evaluate_names_the_regression_tests_that_fail_and_promote_refuses_the_bundle(run: Run, trained: Home):
+    table = trained.var / "sample.csv"
+    code, out, _ = run("evaluate", table)
+    assert code == 0
+    assert "40 of 40 regression tests passed\n" in out
+    frame = pd.read_csv(table)
+    inverted = frame.assign(churned=~frame["churned"])
+    inverted.to_csv(trained.var / "inverted.csv", index=False)
+    _, out, _ = run("evaluate", trained.var / "inverted.csv")
+    assert " of 40 regression tests passed, not:\n  slice 'contract=" in out
+    code, _, err = run("promote", "--created-by", "ada@example.com")
+    assert code == 1
+    assert "behaviour: champion 1.0.0" in err
+    assert "fails slice 'contract=two-year' by required fields: mean probability 0." in err
+
+
 def test_evaluate_compares_with_what_is_live_in_its_business_case(run: Run, trained: Home):
     cheaper = ("--offer-cost-usd", 30)
     assert run("evaluate", trained.var / "sample.csv", *cheaper)[0] == 0

@@ -77,6 +77,20 @@ def test_the_page_shows_every_candidate_with_its_error_and_both_views(page: str,
     assert evaluation.bundle_digest in page
 
 
+def test_the_page_shows_every_regression_test_and_which_failed(page: str, evaluation: Evaluation):
+    assert page.count("<td>passed</td>") == 40
+    assert "40 of 40 passed" in page
+    behaviour = evaluation.evidence.behaviour
+    assert behaviour
+    worse = msgspec.structs.replace(behaviour, direction={**behaviour.direction, "tenure_months": 0.2})
+    failing = msgspec.structs.replace(evaluation, evidence=msgspec.structs.replace(evaluation.evidence, behaviour=worse))
+    other = render(failing, None, "# Card")
+    assert "39 of 40 passed" in other
+    assert re.search(r"direction tenure months</td><td>with more of it the mean .* 0.2000</td><td>.*<td>failed", other)
+    old = msgspec.structs.replace(evaluation, evidence=msgspec.structs.replace(evaluation.evidence, behaviour=msgspec.UNSET))
+    assert "Regression tests" not in render(old, None, "# Card")
+
+
 def test_the_same_figures_make_the_same_page_but_for_the_plots_ids(
     page: str, evaluation: Evaluation, training: Training, bundle: Bundle
 ):

@@ -65,7 +65,7 @@ def evaluate(
     margin_usd_per_month: CaseOption = None,
     horizon_months: HorizonOption = None,
 ) -> None:
-    """Judge a bundle on the test rows of a table, and against the live champion; what is found is what `promote` goes by."""
+    """Judge a bundle on a table's test rows, by regression tests and against the champion; `promote` goes by what is found."""
     from training.data import load_table
     from training.evaluate import evaluate as judge
     from training.prepare import clean
@@ -145,10 +145,17 @@ def _last_trained(home: Home) -> str:
 
 
 def _print_evaluation(evaluation: "Evaluation", report: Path) -> None:
+    from training.behaviour import judged
+
     evidence = evaluation.evidence
     auc, required = evidence.metrics["auc"], evidence.metrics["required_fields_auc"]
     typer.echo(f"on {evidence.rows:,} test rows: AUC {auc.value:.4f} ({auc.low:.4f} to {auc.high:.4f}),")
     typer.echo(f"  with the required fields only {required.value:.4f} ({required.low:.4f} to {required.high:.4f})")
     if (difference := evidence.auc_difference) is not None:
         typer.echo(f"  against the live champion {difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})")
+    checks = judged(evidence)
+    failed = [check for check in checks if not check.passed]
+    typer.echo(f"{len(checks) - len(failed)} of {len(checks)} regression tests passed{', not:' if failed else ''}")
+    for check in failed:
+        typer.echo(f"  {check}")
     typer.echo(f"bundle {evaluation.bundle_digest}\nreport {report}")
