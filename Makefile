@@ -168,8 +168,9 @@ validate: $(ENVIRONMENT) ## whether DATA keeps the contract, and how far it move
 	  $(BIN)/churn validate "$(DATA)" $(if $(BUNDLES),$${champion:+--against "$(BUNDLES)/$$champion"}) > $(REPORT) 2>&1; \
 	  status=$$?; cat $(REPORT); exit $$status; }
 
-ingest: $(ENVIRONMENT) ## DATA into the LAKE
-	$(BIN)/churn ingest "$(DATA)" "$(LAKE)"
+ingest: $(ENVIRONMENT) ## DATA into the LAKE; what it says also at the end of REPORT
+	mkdir -p $(dir $(REPORT))
+	said=$$($(BIN)/churn ingest "$(DATA)" "$(LAKE)" 2>&1); status=$$?; echo "$$said" | tee -a $(REPORT); exit $$status
 
 champion: $(ENVIRONMENT) ## bring the bundles of STACK's release from the store BUNDLES, so that `train` can compare
 	$(BIN)/python -m pipelines.champion $(STACK) --bundles "$(BUNDLES)"

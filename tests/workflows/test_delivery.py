@@ -165,6 +165,34 @@ def test_when_nothing_is_better_it_says_why_and_nothing_is_changed(checkout: Che
     assert len(released(checkout).variants) == 1
 
 
+@pytest.mark.parametrize("again", [1, 2], ids=["the champion", "the challenger"])
+def test_a_table_that_makes_a_live_model_again_is_an_answer(checkout: Checkout, tmp_path: Path, again: int):
+    made = {1: promoted(checkout, 1)}
+    made[2] = add_bundle(checkout.home, 2, compared=made[1])
+    checkout.commit("release(staging): 1.0.0")
+    checkout.done("challenge", "STACK=staging", f"OUT={os.devnull}", f"WHY={os.devnull}")
+    before = (checkout.root / "releases/staging.json").read_bytes()
+    checkout.home.candidate.write_text(made[again])
+    checkout.done("challenge", "STACK=staging", f"OUT={tmp_path / 'outputs'}", f"WHY={tmp_path / 'why'}")
+    assert (tmp_path / "outputs").read_text() == "better=false\n"
+    live = {1: "champion 1.0.0", 2: "challenger 1.0.1"}[again]
+    assert (tmp_path / "why").read_text() == f"Nothing to propose: table and code made {live} again, which is live.\n"
+    assert (checkout.root / "releases/staging.json").read_bytes() == before
+
+
+def test_without_a_trained_bundle_there_is_nothing_to_challenge_with(checkout: Checkout):
+    ended = checkout.make("challenge", "STACK=staging", f"OUT={os.devnull}", "WHY=/dev/stderr")
+    assert ended.returncode == 2
+    assert "no bundle was trained yet; run `churn train TABLE`" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_hinders_the_lake_is_in_the_report_of_the_issue(checkout: Checkout):
+    ended = checkout.make("ingest", "DATA=nowhere.csv", "LAKE=var/lake", "REPORT=var/report.txt")
+    assert ended.returncode == 2
+    assert "nowhere.csv" in (checkout.root / "var/report.txt").read_text()
+
+
 def test_a_bundle_is_published_and_brought_back_as_the_champion_byte_by_byte(checkout: Checkout, tmp_path: Path):
     digest = promoted(checkout, 1)
     store = tmp_path / "store"
