@@ -16,7 +16,7 @@ from stacks.tags import component_tags
 # https://docs.aws.amazon.com/codebuild/latest/userguide/build-env-ref-available.html: AWS keeps it current under this name.
 IMAGE = "aws/codebuild/amazonlinux-x86_64-standard:5.0"
 # A deployment waits for canaries: as long as its job, its machine and its role's session (.github/workflows/cd.yml).
-DEPLOYMENT_MAX_MINUTES = 120
+DEPLOYMENT_MAX_MINUTES = 150
 # Statements on any resource, by name, each with the reason why there is no narrower one.
 ANY_RESOURCE = {"JoinNetwork": "AWS cannot limit these to a VPC; whom a network interface may be given to is limited below"}
 

@@ -90,7 +90,7 @@ def test_an_action_is_named_by_one_commit_everywhere_with_its_version_beside_it(
 
 def test_a_job_has_a_time_limit_its_own_rights_and_leaves_no_token_in_the_checkout():
     for name, job in jobs():
-        assert job["timeout-minutes"] <= 120, name
+        assert job["timeout-minutes"] <= 150, name
         assert "permissions" in job, name
         checked_out = [each for each in job["steps"] if each.get("uses", "").startswith("actions/checkout@")]
         assert all(each["with"]["persist-credentials"] is False for each in checked_out), name
