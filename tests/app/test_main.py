@@ -364,7 +364,7 @@ def test_no_answer_is_undocumented(http: Client, mode: GenerationMode):
         if mode is GenerationMode.POSITIVE or operation.method == "post":
 
             @given(operation.as_strategy(generation_mode=mode))
-            @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+            @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
             def asked(case: schemathesis.Case) -> None:
                 case.call_and_validate()
 

@@ -14,7 +14,7 @@ DIGESTS = tuple(letter * 64 for letter in "abcd")
 UNITS = 5_000
 # Of such bounds a run asserts fewer than 500, on both sides: less than one run in 10^9 fails by chance.
 BROKEN_BY_CHANCE = 1e-12
-few = settings(max_examples=20, deadline=None)
+few = settings(max_examples=20)
 
 bundle_digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.bundle import Reference, Shares
@@ -235,7 +235,6 @@ def test_every_alert_has_a_summary_and_a_runbook(prod: StackConfig):
     assert all(rule["annotations"]["summary"].endswith(".") for rule in told.values())
 
 
-@settings(deadline=None)
 @given(availability=st.floats(90, 99.999), p99=st.integers(1, 2000))
 def test_limits_of_the_service_are_those_of_the_configuration(prod: StackConfig, availability: float, p99: int):
     objective = msgspec.structs.replace(prod.inference, availability_percent=availability, p99_milliseconds=p99)

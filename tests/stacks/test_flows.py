@@ -161,7 +161,7 @@ def there(kind: Peer, place: Place) -> bool:
     return isinstance(kind, Pods) and kind.namespace == place.namespace and dict(kind.labels).items() <= place.labels.items()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(some_flows)
 def test_whatever_is_listed_passes_and_nothing_else_does(allowed: list[Flow]):
     rendered = manifests(allowed)

@@ -1,6 +1,6 @@
 import msgspec
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stacks.config import InferenceConfig, read, stacks
@@ -63,7 +63,6 @@ def test_without_the_zone_that_has_most_of_the_pods_the_rest_serves_any_load_to_
     assert replicas - -(-replicas // sizing.zones) >= queue_of(sizing.config).needed(load)
 
 
-@settings(deadline=None)
 @given(CONFIGS, ZONES, st.floats(0.01, 1))
 def test_whatever_the_load_the_autoscaler_holds_enough_for_the_objective(config: InferenceConfig, zones: int, share: float):
     sizing = size(config, zones, None)
@@ -71,7 +70,6 @@ def test_whatever_the_load_the_autoscaler_holds_enough_for_the_objective(config:
     assert counted_on(held(sizing, load), queue_of(config).needed(load), config.availability_percent / 100, zones)
 
 
-@settings(deadline=None)
 @given(CONFIGS, ZONES)
 def test_no_replica_is_ever_planned_to_be_full(config: InferenceConfig, zones: int):
     sizing = size(config, zones, None)
@@ -79,7 +77,6 @@ def test_no_replica_is_ever_planned_to_be_full(config: InferenceConfig, zones: i
     assert sizing.requests_per_second_target <= 0.7 * queue_of(config).rate
 
 
-@settings(deadline=None)
 @given(CONFIGS, ZONES)
 def test_the_fewest_replicas_bear_the_growth_that_comes_before_others_are_ready(config: InferenceConfig, zones: int):
     needed = queue_of(config).needed(config.peak_requests_per_second / GROWTH_BEFORE_SCALING)
@@ -89,7 +86,6 @@ def test_the_fewest_replicas_bear_the_growth_that_comes_before_others_are_ready(
     assert sizing.replicas_min - sizing.pdb_max_unavailable >= needed or sizing.replicas_min == needed
 
 
-@settings(deadline=None)
 @given(CONFIGS, ZONES, st.integers(0, 5000), st.floats(0, 5), st.integers(0, 100))
 def test_asking_for_more_never_gives_less(config: InferenceConfig, zones: int, requests: int, percent: float, sooner: int):
     p99 = max(20, config.p99_milliseconds - sooner)
@@ -105,7 +101,6 @@ def test_asking_for_more_never_gives_less(config: InferenceConfig, zones: int, r
     assert more.nodes_min >= less.nodes_min
 
 
-@settings(deadline=None)
 @given(CONFIGS, ZONES, st.sampled_from(sorted(MACHINES)))
 def test_the_nodes_have_room_for_a_canary_beside_every_pod_in_every_zone(config: InferenceConfig, zones: int, machine: str):
     each = MACHINES[machine].holds(config.cpu_millicores, config.memory_mib)

@@ -68,7 +68,7 @@ def test_of_a_whole_bundle_all_is_seen_to_be_parsed(store: Path):
 
 
 # The same cases each time: a failure is one of the code.
-@settings(max_examples=DAMAGED, derandomize=True, deadline=None)
+@settings(max_examples=DAMAGED, derandomize=True)
 @given(
     name=st.sampled_from(ALL),
     at=st.floats(0, 1, exclude_max=True),

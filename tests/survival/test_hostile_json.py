@@ -189,13 +189,13 @@ def damaged(draw: st.DrawFn, path: str) -> bytes:
 
 
 # The same cases each time: a failure is one of the code.
-@settings(max_examples=DAMAGED, derandomize=True, deadline=None)
+@settings(max_examples=DAMAGED, derandomize=True)
 @given(data=st.data(), path=PATHS)
 def test_a_damaged_body_is_answered_or_refused_with_a_problem(server: ServerProcess, data: st.DataObject, path: str):
     is_refused(post(port(server), path, data.draw(damaged(path))))
 
 
-@settings(max_examples=DAMAGED, derandomize=True, deadline=None)
+@settings(max_examples=DAMAGED, derandomize=True)
 @given(path=PATHS, body=st.binary(max_size=200), content_type=st.text(st.characters(codec="latin-1", exclude_categories=["Cc"])))
 def test_any_bytes_called_anything_are_refused(server: ServerProcess, path: str, body: bytes, content_type: str):
     assert is_refused(post(port(server), path, b"\xff" + body))

@@ -51,7 +51,7 @@ def test_the_graph_has_the_services_input_and_output_and_nothing_more():
 
 
 @given(matrices())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_customers_and_matrix_are_two_forms_of_the_same(rows: Matrix):
     np.testing.assert_array_equal(matrix(customers_of(rows)), rows)
 

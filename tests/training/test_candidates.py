@@ -28,7 +28,7 @@ def scorer() -> Callable[[str], Scorer]:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(matrices(FENCES))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whatever_the_contract_allows_the_graph_answers_as_the_pipeline(
     scorer: Callable[[str], Scorer], name: str, matrix: Matrix
 ):

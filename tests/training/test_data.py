@@ -73,7 +73,7 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 @given(CUSTOMERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_frame_and_structs_give_the_same_matrix_bit_for_bit(customers: list[Customer]) -> None:
     made = matrix_of(typed(frame_of(customers)))
     assert made.dtype == np.float32
@@ -81,7 +81,7 @@ def test_a_frame_and_structs_give_the_same_matrix_bit_for_bit(customers: list[Cu
 
 
 @given(CUSTOMERS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_csv_and_parquet_hold_the_same_table(tmp_path_factory: pytest.TempPathFactory, customers: list[Customer]) -> None:
     unique = [msgspec.structs.replace(customer, customer_id=f"c{i}") for i, customer in enumerate((*customers, customers[0]))]
     frame, folder = frame_of(unique), tmp_path_factory.mktemp("tables")
@@ -197,7 +197,7 @@ def test_a_csv_that_is_none_is_refused_with_its_place(tmp_path: Path, content: b
     assert told in refusal(tmp_path / "t.csv")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 6_000), st.binary(max_size=40))
 def test_a_damaged_parquet_is_refused_or_reads_as_some_table(
     tmp_path_factory: pytest.TempPathFactory, length: int, tail: bytes

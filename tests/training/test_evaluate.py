@@ -5,7 +5,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -56,7 +56,6 @@ outcomes = st.lists(st.tuples(st.booleans(), st.floats(0, 1).map(lambda p: round
 
 
 @given(outcomes)
-@settings(deadline=None)
 def test_the_figures_are_scikit_learns(rows: list[tuple[bool, float]]):
     churned, probabilities = (np.array(column) for column in zip(*rows, strict=True))
     found = figures(CASE, churned, probabilities)

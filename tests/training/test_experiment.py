@@ -190,7 +190,7 @@ _logs = st.lists(_events, min_size=1, unique_by=lambda event: event if isinstanc
 
 
 @given(_logs, st.randoms())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_neither_the_order_of_the_log_nor_repetition_changes_the_result(home: Home, log: list[Event], shuffle: random.Random):
     def found(events: list[Event]) -> Experiment:
         write(home, events[::2])

@@ -44,7 +44,7 @@ REQUIRED = {"tenure_months": 10, "monthly_charges_usd": 70, "contract": 0, "paym
 
 
 @given(matrices(FENCES))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_graph_makes_the_trees_columns_to_the_bit_and_the_linear_ones_nearly(graph: Any, matrix: Matrix):
     ours = ENGINEER.transform(matrix)
     [theirs] = graph.run(None, {"customers": matrix})
@@ -53,7 +53,7 @@ def test_the_graph_makes_the_trees_columns_to_the_bit_and_the_linear_ones_nearly
 
 
 @given(matrices(FENCES))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_values_stay_or_are_drawn_in_to_the_fences_and_unknown_ones_stay_unknown(matrix: Matrix):
     before = matrix.copy()
     inside = ENGINEER.transform(matrix)[:, : len(FEATURES)]

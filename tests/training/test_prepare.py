@@ -42,7 +42,7 @@ def test_missing_values_and_outliers_are_counted_by_column_and_kept() -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_fences_lie_three_interquartile_ranges_beyond_the_quartiles(seed: int) -> None:
     matrix = sample(200, seed)[0].pipe(Table).matrix
     low, high = outlier_fences(matrix)
@@ -63,7 +63,7 @@ def test_a_column_without_spread_or_values_is_fenced_by_the_contract() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(20, 400))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_split_is_stratified_complete_and_independent_of_row_order(seed: int, rows: int) -> None:
     table = Table(FRAME.iloc[:rows].assign(churned=[i % 3 == 0 for i in range(rows)]))
     made = split(table, seed)
@@ -77,7 +77,7 @@ def test_a_split_is_stratified_complete_and_independent_of_row_order(seed: int, 
 
 
 @given(st.integers(0, 1_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_model_of_yesterdays_table_has_not_seen_todays_test_rows(seed: int) -> None:
     yesterday = members(split(Table(FRAME.iloc[:1_200]), seed))
     today = members(split(Table(FRAME), seed))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.experiment import EXPERIMENTS, looks, said
@@ -47,7 +47,6 @@ def ends(found: Difference) -> tuple[float, float, float]:
     return float(found.value), float(found.low), float(found.high)
 
 
-@settings(deadline=None)
 @given(samples, samples)
 def test_the_interval_holds_the_difference_and_is_the_same_seen_from_the_other_side(one: Sample, other: Sample):
     value, low, high = ends(difference(one, other))
@@ -57,7 +56,6 @@ def test_the_interval_holds_the_difference_and_is_the_same_seen_from_the_other_s
     assert math.isfinite(low) is math.isfinite(high) is enough
 
 
-@settings(deadline=None)
 @given(large, large, st.integers(2, 50))
 def test_more_customers_of_the_same_narrow_the_interval(one: Sample, other: Sample, times: int):
     more = [each._replace(customers=int(np.asarray(each.customers)) * times) for each in (one, other)]
@@ -65,7 +63,6 @@ def test_more_customers_of_the_same_narrow_the_interval(one: Sample, other: Samp
     assert float(after.high - after.low) < float(before.high - before.low)
 
 
-@settings(deadline=None)
 @given(large, large, st.floats(0.01, 100))
 def test_another_currency_changes_the_figures_and_not_what_they_say(one: Sample, other: Sample, rate: float):
     abroad = [Sample(x.customers, np.asarray(x.mean) * rate, np.asarray(x.variance) * rate**2) for x in (one, other)]
@@ -79,7 +76,6 @@ def test_a_variant_that_has_seen_no_leaver_yet_is_not_taken_for_sure():
     assert low < 0 < high
 
 
-@settings(deadline=None)
 @given(large, large)
 def test_with_as_many_more_customers_as_are_named_it_is_decided_and_not_long_before(one: Sample, other: Sample):
     total = int(np.asarray(one.customers)) + int(np.asarray(other.customers))

@@ -64,7 +64,7 @@ def rows_near(model: bytes) -> st.SearchStrategy[Matrix]:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_values_at_a_threshold_or_unknown_go_where_the_graph_sends_them(data: st.DataObject):
     model = boosted(7)
     rows = data.draw(rows_near(model))
