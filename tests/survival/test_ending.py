@@ -86,6 +86,8 @@ def test_processes_ended_by_sigterm_and_replaced_one_at_a_time_cost_no_request(
         for _ in range(SIGTERMS):
             codes.append(pair.end(0, signal.SIGTERM))
             pair.start()
+        # The last one as well, before nobody asks any more.
+        wait_for(lambda: all(backend.answered for _, backend in pair.serving), "an answer of both")
     finally:
         over.set()
         asking.join()

@@ -16,6 +16,7 @@ from tests.workflows.test_workflows import RUNS
 NOT_HERE = {
     "lock": "it asks the registry about every package: tests/workflows run what goes on with its locks",
     "image": "three images take minutes: tests/image builds each with the same script, where there is a builder",
+    "image-test": "its base comes from a registry: `make test` runs tests/image on the base that CHURN_TEST_BASE names",
     "var/telco.csv": "it is fetched from GitHub: tests/training fetches from a server of its own",
 }
 
