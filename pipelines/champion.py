@@ -1,7 +1,7 @@
 """What is live on a stack, for commands that run where it does not: `python -m pipelines.champion STACK`.
 
-It prints the champion's digest, or nothing where nothing is live; with `--bundles STORE` the bundles of the release are brought
-into var/bundles first, every byte checked.
+It prints the champion's digest; with `--bundles STORE` the bundles of the release are brought into var/bundles first, every byte
+checked. Where nothing is live, or what is live is of another contract than this code and so tells nothing of it, it does neither.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import sys
 from typing import get_args
 
 from app.bundle import FILES, MANIFEST, BundleError, open_bundle
+from app.contract import CONTRACT_DIGEST
 from app.release import ReleaseError, Stack
 from training.files import write_whole
 from training.history import current
@@ -34,6 +35,8 @@ def main() -> None:
     home = Home()
     try:
         live = current(home, given.stack)
+        if live and live.champion.evidence.contract_digest != CONTRACT_DIGEST:
+            live = None
         for each in live.variants if live and given.bundles else ():
             bring(home, given.bundles, each.bundle_digest)
     except (BundleError, ReleaseError, TableError, FileNotFoundError) as exc:

@@ -181,9 +181,13 @@ def _contract(case: _Case) -> Iterator[str]:
 def _comparison(case: _Case) -> Iterator[str]:
     if case.previous is None or case.is_rollback:
         return
-    [live] = [v["bundle_digest"] for v in case.previous["variants"] if v["role"] == "champion"][:1] or [None]
+    champion = next((each for each in case.previous["variants"] if each["role"] == "champion"), None)
+    live = champion and champion["bundle_digest"]
     for name, variant in case.entering:
         evidence = variant["evidence"]
+        # No rows are of both contracts: what a new one brings has to pass the other gates, and to be approved.
+        if champion and champion["evidence"]["contract_digest"] != evidence["contract_digest"]:
+            continue
         compared = evidence["auc_difference"] is not None and evidence["relative_cost"] is not None
         if variant["bundle_digest"] != live and (evidence["compared_with"] != live or not compared):
             yield (

@@ -369,6 +369,15 @@ def test_a_new_bundle_has_been_compared_with_the_live_champion(evidence: Evidenc
     assert f"was compared with {missing}, " in found["comparison"]
 
 
+def test_a_bundle_of_another_contract_than_the_live_champions_is_compared_with_nothing():
+    of_another = make_evidence(contract_digest="9" * 64)
+    second = make_variant(bundle_digest="b" * 64, version="2.0.0", evidence=of_another)
+    assert broken(successor(FIRST, variants=(second,)), FIRST) == {}
+    # It takes the champion's place: beside it, one of the two would not fit the image.
+    beside = two(90, version="2.0.0", evidence=of_another)
+    assert broken(successor(FIRST, variants=beside), FIRST).keys() == {"contract"}
+
+
 def test_a_variant_that_goes_on_needs_no_new_evidence():
     live = successor(FIRST, variants=two())
     months_later = NOW + timedelta(days=90)

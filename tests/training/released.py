@@ -12,7 +12,7 @@ import msgspec
 
 from app.bundle import Golden, Manifest, Reference, Shares
 from app.contract import CONTRACT_DIGEST
-from app.release import Evidence
+from app.release import Evidence, Release, Stack, decode_release, encode_release, sealed
 from tests.releases import compared_with, make_evidence
 from training.home import Home
 
@@ -55,6 +55,18 @@ def add_bundle(
 def write_evidence(home: Home, digest: str, evidence: Evidence) -> None:
     home.evidence(digest).parent.mkdir(parents=True, exist_ok=True)
     home.evidence(digest).write_bytes(msgspec.json.encode(evidence))
+
+
+def of_another_contract(home: Home, stack: Stack) -> Release:
+    """What is live on the stack, made one whose champion knows another contract than this code."""
+    path = home.release(stack)
+    live = decode_release(path.read_bytes(), str(path))
+    evidence = msgspec.structs.replace(live.champion.evidence, contract_digest="9" * 64)
+    image = live.image and msgspec.structs.replace(live.image, contract_digest="9" * 64)
+    champion = msgspec.structs.replace(live.champion, evidence=evidence)
+    earlier = sealed(msgspec.structs.replace(live, image=image, variants=(champion,)))
+    path.write_bytes(encode_release(earlier))
+    return earlier
 
 
 def write_bundle(home: Home, seed: int, algorithm: str, features: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.training.conftest import Bucket
+from tests.training.released import of_another_contract
 from training import bundle, cli
 from training.data import Table
 from training.home import Home
@@ -336,6 +337,16 @@ def test_without_the_live_champion_it_says_how_to_begin_anew(run: Run, trained: 
     assert f"or remove {trained.release('local')} to begin without one" in err
     trained.release("local").unlink()
     assert run("train", table, "--trials", 1, "--only", "logistic-regression")[0] == 0
+
+
+def test_with_a_live_champion_of_another_contract_nothing_is_compared(run: Run, trained: Home):
+    assert run("promote", "--created-by", "ada@example.com")[0] == 0
+    code, out, _ = run("evaluate", trained.var / "sample.csv")
+    assert (code, "against the live champion" in out) == (0, True)
+    of_another_contract(trained, "local")
+    code, out, _ = run("evaluate", trained.var / "sample.csv")
+    assert (code, "against the live champion" in out) == (0, False)
+    assert out.startswith("the champion of local is of contract 999999999999, this code of ")
 
 
 def test_bundle_verifies_and_shows_the_card(run: Run, trained: Home):

@@ -30,7 +30,7 @@ from app.release import (
 )
 from tests.releases import compared_with, estimate, make_evidence
 from tests.signing import make_key, public_key
-from tests.training.released import COMMIT, IMAGE, add_bundle, commit, git, make_home, write_evidence
+from tests.training.released import COMMIT, IMAGE, add_bundle, commit, git, make_home, of_another_contract, write_evidence
 from training.approve import approve
 from training.history import current, releases
 from training.home import Home
@@ -122,12 +122,13 @@ def test_the_version_says_what_changed(home: Home, algorithm: str, features: str
 
 
 def test_another_contract_is_a_major_version(home: Home):
-    first = promote(home, Request(stack="local", bundle=add_bundle(home, 1)))
-    evidence = msgspec.structs.replace(first.champion.evidence, contract_digest="9" * 64)
-    earlier = sealed(msgspec.structs.replace(first, variants=(msgspec.structs.replace(first.champion, evidence=evidence),)))
-    home.release("local").write_bytes(encode_release(earlier))
-    add_bundle(home, 2, compared=first.champion.bundle_digest)
+    promote(home, Request(stack="local", bundle=add_bundle(home, 1)))
+    earlier = of_another_contract(home, "local")
+    commit(home)
+    # No customer is of both contracts, so that there is nothing to compare the two by.
+    add_bundle(home, 2)
     assert promote(home, Request(stack="local")).champion.version == "2.0.0"
+    assert rollback(home, "local").variants == earlier.variants
 
 
 def test_no_version_is_ever_used_again_and_a_bundle_keeps_its_own(home: Home):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.release import Release, decode_release
-from tests.training.released import IMAGE, add_bundle
+from tests.training.released import IMAGE, add_bundle, of_another_contract
 from tests.workflows.conftest import Checkout
 from tests.workflows.github import Repository
 
@@ -203,6 +203,9 @@ def test_a_bundle_is_published_and_brought_back_as_the_champion_byte_by_byte(che
     (store / digest / "model.onnx").write_bytes(b"another")
     ended = checkout.make("champion", "STACK=staging", f"BUNDLES={store.as_uri()}")
     assert (ended.returncode, "model.onnx" in ended.stderr) == (2, True)
+    # Of another contract it tells this code nothing, and is no reason not to train.
+    of_another_contract(checkout.home, "staging")
+    assert checkout.done("champion", "STACK=staging", f"BUNDLES={store.as_uri()}") == ""
 
 
 # In place of Docker and Trivy: each writes down what it is asked, the scanner refuses the image that REFUSED names.
