@@ -1,11 +1,15 @@
-"""A closed-loop HTTP load generator: a fixed number of kept connections, each sending its next request when its answer is here.
+"""An HTTP load generator over a fixed number of kept connections.
 
-It spends a few microseconds of processor time on a request, so that on two cores the server is what is measured.
+`run` is closed-loop: each connection sends its next request when its answer is here. `paced` is open-loop: requests are due at an
+even rate whatever the answers take. It spends a few microseconds of processor time on a request, so that on two cores the server
+is what is measured.
 """
 
 import select
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 _HEAD_END = b"\r\n\r\n"
@@ -43,23 +47,61 @@ def once(port: int, content: bytes) -> bytes:
 
 def run(port: int, content: bytes, connections: int, seconds: float) -> Load:
     """Send `content` over and over. Raises RuntimeError on any answer but 200."""
-    sockets = {}
-    poll = select.epoll()
-    for _ in range(connections):
-        connection = socket.create_connection(("127.0.0.1", port), timeout=30)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sockets[connection.fileno()] = connection
-        poll.register(connection, select.EPOLLIN)
-    try:
-        took = _loop(poll, sockets, content, time.perf_counter() + seconds)
-    finally:
-        for connection in sockets.values():
-            connection.close()
+    with _connected(port, connections) as sockets:
+        return _figures(_loop(sockets, content, time.perf_counter() + seconds), seconds)
+
+
+def paced(port: int, content: bytes, connections: int, requests_per_second: float, seconds: float) -> Load:
+    """Send `content` at an even rate; an answer's time counts from when its request was due. Raises as `run`."""
+    with _connected(port, connections) as sockets:
+        return _figures(_open_loop(sockets, content, 1 / requests_per_second, seconds), seconds)
+
+
+@contextmanager
+def _connected(port: int, connections: int) -> Iterator[dict[int, socket.socket]]:
+    """Sockets by file descriptor."""
+    with ExitStack() as stack:
+        sockets: dict[int, socket.socket] = {}
+        for _ in range(connections):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sockets[connection.fileno()] = connection
+        yield sockets
+
+
+def _figures(took: list[float], seconds: float) -> Load:
     took.sort()
     return Load(len(took) / seconds, 1000 * took[len(took) // 2], 1000 * took[int(len(took) * 0.99)])
 
 
-def _loop(poll: select.epoll, sockets: dict[int, socket.socket], content: bytes, until: float) -> list[float]:
+def _open_loop(sockets: dict[int, socket.socket], content: bytes, apart: float, seconds: float) -> list[float]:
+    took: list[float] = []
+    asked: dict[int, float] = {}
+    partial: dict[int, bytes] = {}
+    free = list(sockets)
+    due = time.perf_counter()
+    until = due + seconds
+    while due < until or asked:
+        while free and due < until and due <= time.perf_counter():
+            asked[number := free.pop()] = due
+            sockets[number].sendall(content)
+            due += apart
+        # Not epoll, which waits for whole milliseconds.
+        wait = max(0.0, due - time.perf_counter()) if free and due < until else 30.0
+        for number in select.select(asked, (), (), wait)[0]:
+            answer = partial.pop(number, b"") + sockets[number].recv(65536)
+            if _whole(answer):
+                took.append(time.perf_counter() - asked.pop(number))
+                free.append(number)
+            else:
+                partial[number] = answer
+    return took
+
+
+def _loop(sockets: dict[int, socket.socket], content: bytes, until: float) -> list[float]:
+    poll = select.epoll()
+    for number in sockets:
+        poll.register(number, select.EPOLLIN)
     took: list[float] = []
     sent: dict[int, float] = {}
     partial: dict[int, bytes] = {}
