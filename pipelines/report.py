@@ -1,4 +1,7 @@
-"""`python -m pipelines.report FILE`: the issue about data that is not as it should be, with the report in it."""
+"""`python -m pipelines.report FILE`: the issue about data that is not as it should be, with the report in it.
+
+Where it ended before there was a report, as when the table cannot be had, the issue says that.
+"""
 
 import sys
 from pathlib import Path
@@ -13,7 +16,8 @@ _MOST = 60_000
 def main() -> None:
     """Print the issue's URL; exit 2 with the reason if there can be none."""
     try:
-        report = Path(sys.argv[1]).read_text()
+        path = Path(sys.argv[1])
+        report = path.read_text() if path.exists() else "It ended before there was a report; the log of the run says where."
         shown = report if len(report) <= _MOST else f"{report[:_MOST]}\n... cut here; the whole report is with the run"
         body = f"```text\n{shown.strip()}\n```\n"
         url = GitHub.from_environment().report(label=LABEL, title="The data is not as it should be", body=body)

@@ -311,6 +311,9 @@ def test_a_table_is_validated_and_ingested_and_a_bad_one_ends_in_one_issue(check
         checkout.done("data-issue", **repository.environment())
     [issue] = repository.issues
     assert (issue["labels"], "weekly" in issue["body"], len(repository.comments)) == (["data"], True, 1)
+    # Not even fetched: silence would be taken for good data.
+    checkout.done("data-issue", "REPORT=var/nowhere.txt", **repository.environment())
+    assert "before there was a report" in repository.comments[-1]["body"]
 
 
 def test_newer_packages_are_proposed_with_what_moves_and_not_installed(checkout: Checkout, repository: Repository):
