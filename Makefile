@@ -92,7 +92,7 @@ cluster-test: $(ENVIRONMENT) ## canaries, roll backs, drains and scaling on the 
 	CLUSTER_REPORT=bench/results/cluster.md ARGO_ROLLOUTS=$(ARGO_ROLLOUTS) $(BIN)/pytest -q -s -p no:xdist tests/cluster
 
 soak: $(ENVIRONMENT) ## what the service survives, at full length, in three quarters of an hour; `make test` runs a tenth of it
-	SOAK=1 SURVIVAL_REPORT=bench/results/survival.md $(BIN)/pytest tests/survival
+	SOAK=1 SURVIVAL_REPORT=bench/results/survival.md $(BIN)/pytest --timeout=0 tests/survival
 
 image: $(ENVIRONMENT) ## build the app, training and mlflow images with docker, podman or buildah, and say what is in them
 	.ci/image $(TAG)
