@@ -4,7 +4,6 @@ It runs as a text in a pod of the service, whose image has Python and `app` and 
 verified before it is moved to its place, whole; what is at its place already stays as it is, and is verified as well.
 """
 
-import shutil
 import sys
 import tarfile
 import tempfile
@@ -20,12 +19,8 @@ def receive(stream: BinaryIO, store: Path) -> None:
     # On the volume itself, as a folder is moved in one step within one file system only.
     with tempfile.TemporaryDirectory(dir=store) as arrived:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
-            for member in archive:
-                if content := archive.extractfile(member):
-                    path = Path(arrived, *Path(member.name).parts[-2:])
-                    path.parent.mkdir(exist_ok=True)
-                    with path.open("wb") as file:
-                        shutil.copyfileobj(content, file)
+            # What would lead out of the folder, or is no plain file or folder, is an error.
+            archive.extractall(arrived, filter="data")
         for folder in sorted(Path(arrived).iterdir()):
             there = (store / folder.name).exists()
             fetch_bundle((store if there else folder.parent).as_uri(), folder.name)

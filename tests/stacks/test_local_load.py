@@ -199,6 +199,13 @@ def test_a_bundle_that_does_not_arrive_whole_leaves_nothing(local: Local, broken
     assert list(local.volume.iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", ["..", "../..", "/etc"])
+def test_what_leads_out_of_the_volume_is_refused(folder: str, local: Local):
+    ended = received(local.volume, packed(folder, {"churn-test": b"x"}))
+    assert (ended.returncode, b"Traceback" in ended.stderr) == (1, False)
+    assert not list(local.volume.parent.rglob("churn-test"))
+
+
 def test_what_stands_at_a_bundles_place_is_never_written_over(local: Local):
     write_bundle(local.volume, bundle_files())
     (local.volume / local.digest / "card.md").write_bytes(b"another")
