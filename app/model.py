@@ -12,6 +12,7 @@ from app.bundle import MODEL_INPUT, MODEL_OUTPUT, Bundle, BundleError
 from app.contract import FEATURES, Customer, matrix
 
 Rows = NDArray[np.float32]
+Scored = tuple[Rows, float]
 
 
 class Model:
@@ -35,15 +36,15 @@ class Together:
     def __init__(self, score: Callable[[Rows], Rows], seen: Callable[[Rows, Rows], None]) -> None:
         self._score = score
         self._seen = seen
-        self._waiting: list[tuple[Customer, asyncio.Future[float]]] = []
+        self._waiting: list[tuple[Customer, asyncio.Future[Scored]]] = []
 
-    def ask(self, customer: Customer) -> asyncio.Future[float]:
-        """The customer's churn probability, once this turn is over."""
+    def ask(self, customer: Customer) -> asyncio.Future[Scored]:
+        """The customer's row (features,) and churn probability, once this turn is over."""
         loop = asyncio.get_running_loop()
         if not self._waiting:
             # Runs after the handlers that are ready now, so nobody waits for a timer and a lone request for nobody.
             loop.call_soon(self._answer)
-        future: asyncio.Future[float] = loop.create_future()
+        future: asyncio.Future[Scored] = loop.create_future()
         self._waiting.append((customer, future))
         return future
 
@@ -58,9 +59,9 @@ class Together:
                 if not future.done():
                     future.set_exception(exc)
             return
-        for (_, future), probability in zip(waiting, probabilities.tolist(), strict=True):
+        for (_, future), row, probability in zip(waiting, rows, probabilities.tolist(), strict=True):
             if not future.done():  # cancelled: the client went away
-                future.set_result(probability)
+                future.set_result((row, probability))
 
 
 def session(model: bytes) -> ort.InferenceSession:

@@ -15,7 +15,7 @@ from app.contract import CONTRACT_DIGEST, FEATURES, Customer, matrix
 from app.decide import decide, expected_value_usd
 from app.events import EventLog, OutcomeEvent, PredictionEvent
 from app.metrics import Live, Metrics
-from app.model import Model, Together
+from app.model import Model, Scored, Together
 from app.release import Release, ReleaseError, Variant, decode_release
 from app.settings import Settings
 from app.shadow import Answered, Shadow
@@ -83,23 +83,21 @@ class Service:
         # Nobody can guess another process's ids, and one process never repeats itself.
         # The event loop and the thread of batches both take from it, each time in one step of the interpreter.
         self._ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, itertools.count())
-        self._shadows = [
-            Shadow(variant, model and model.score, events, metrics, self._batches) for variant, model in loaded.shadows
-        ]
+        self._shadows = [Shadow(variant, model and model.score, events, metrics) for variant, model in loaded.shadows]
         metrics.live = Live(loaded.release, loaded.bundles[loaded.release.champion.bundle_digest].reference, events)
 
     async def predict(self, customer: Customer) -> Prediction:
         """The answer to one customer, scored with whoever asks at the same moment."""
         prediction_id, variant = self._assigned(customer)
-        probability = await self._together[variant.bundle_digest].ask(customer)
-        return self._answered(customer, prediction_id, variant, probability, datetime.now(UTC))
+        scored = await self._together[variant.bundle_digest].ask(customer)
+        return self._answered(customer, prediction_id, variant, scored, datetime.now(UTC))
 
     async def predict_batch(self, customers: list[Customer]) -> list[Prediction]:
         """The answers to many, in their order."""
         scored = await asyncio.get_running_loop().run_in_executor(self._batches, self._scored, customers)
         at, predictions = datetime.now(UTC), list[Prediction]()
-        for customer, (prediction_id, variant, probability) in zip(customers, scored, strict=True):
-            predictions.append(self._answered(customer, prediction_id, variant, probability, at))
+        for customer, (prediction_id, variant, found) in zip(customers, scored, strict=True):
+            predictions.append(self._answered(customer, prediction_id, variant, found, at))
             if len(predictions) % ROWS_IN_A_TURN == 0:
                 await asyncio.sleep(0)
         return predictions
@@ -130,8 +128,8 @@ class Service:
         prediction_id = next(self._ids)
         return prediction_id, assign(self.release.variants, customer.customer_id or prediction_id)
 
-    def _scored(self, customers: list[Customer]) -> list[tuple[str, Variant, float]]:
-        """Of each its id, who answers it, and the churn probability."""
+    def _scored(self, customers: list[Customer]) -> list[tuple[str, Variant, Scored]]:
+        """Of each its id, who answers it, and what was found."""
         assigned = [self._assigned(customer) for customer in customers]
         digests = [variant.bundle_digest for _, variant in assigned]
         rows = matrix(customers)
@@ -142,16 +140,14 @@ class Service:
             self._metrics.drift.see(rows[mine], found)
             for index, probability in zip(mine, found.tolist(), strict=True):
                 probabilities[index] = probability
-        return [(*each, probability) for each, probability in zip(assigned, probabilities, strict=True)]
+        return [(*each, found) for each, found in zip(assigned, zip(rows, probabilities, strict=True), strict=True)]
 
-    def _answered(
-        self, customer: Customer, prediction_id: str, variant: Variant, churn_probability: float, at: datetime
-    ) -> Prediction:
-        probability = round(churn_probability, PROBABILITY_DIGITS)
+    def _answered(self, customer: Customer, prediction_id: str, variant: Variant, scored: Scored, at: datetime) -> Prediction:
+        row, probability = scored[0], round(scored[1], PROBABILITY_DIGITS)
         decision = decide(variant.threshold, probability)
         self._metrics.predicted(variant, decision)
         for shadow in self._shadows:
-            shadow.see(Answered(prediction_id, customer, decision))
+            shadow.see(Answered(prediction_id, row, decision))
         self._events.append(
             PredictionEvent(
                 prediction_id=prediction_id,

@@ -51,10 +51,10 @@ def run(port: int, content: bytes, connections: int, seconds: float) -> Load:
         return _figures(_loop(sockets, content, time.perf_counter() + seconds), seconds)
 
 
-def paced(port: int, content: bytes, connections: int, requests_per_second: float, seconds: float) -> Load:
-    """Send `content` at an even rate; an answer's time counts from when its request was due. Raises as `run`."""
+def paced(port: int, content: bytes, connections: int, requests_per_second: float, seconds: float) -> list[float]:
+    """Send `content` at an even rate; the seconds that each answer took from when its request was due. Raises as `run`."""
     with _connected(port, connections) as sockets:
-        return _figures(_open_loop(sockets, content, 1 / requests_per_second, seconds), seconds)
+        return _open_loop(sockets, content, 1 / requests_per_second, seconds)
 
 
 @contextmanager

@@ -24,7 +24,8 @@ CUSTOMER: dict[str, Any] = {
     "payment_method": "electronic-check",
 }
 START_LIMIT_SECONDS = 120
-IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONOPTIMIZE": "2"}
+# Its code is compiled there; here by the first start, whatever the environment of this process says.
+IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONOPTIMIZE": "2", "PYTHONDONTWRITEBYTECODE": ""}
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.bundle import BundleError, Golden, open_bundle, sha256
 from app.contract import FEATURES, Customer, matrix
-from app.model import Model, Together
+from app.model import Model, Scored, Together
 from tests.app.support import ASKED, bundle_files, graph, probability
 
 CUSTOMERS = st.builds(
@@ -102,13 +102,15 @@ def test_who_asks_in_one_turn_is_scored_in_one_call_and_gets_the_own_answer(cust
     calls: list[int] = []
     together = Together(MODEL.score, lambda rows, _: calls.append(len(rows)))
 
-    async def ask() -> list[float]:
+    async def ask() -> list[Scored]:
         first = await asyncio.gather(*map(together.ask, customers))
-        assert await together.ask(customers[0]) == pytest.approx(first[0], abs=1e-6)
+        _, again = await together.ask(customers[0])
+        assert again == pytest.approx(first[0][1], abs=1e-6)
         return first
 
-    found = asyncio.run(ask())
+    rows, found = zip(*asyncio.run(ask()), strict=True)
     assert calls == [len(customers), 1]
+    assert np.array_equal(rows, matrix(customers), equal_nan=True)
     assert found == pytest.approx([probability(customer) for customer in customers], abs=1e-5)
 
 
@@ -118,7 +120,7 @@ def test_one_who_goes_away_does_not_keep_the_others_from_their_answer():
     async def ask() -> float:
         gone, stays = together.ask(Customer(**ASKED)), together.ask(Customer(**ASKED))
         gone.cancel()
-        return await stays
+        return (await stays)[1]
 
     assert asyncio.run(ask()) == pytest.approx(probability(Customer(**ASKED)), abs=1e-5)
 

@@ -1,8 +1,8 @@
 """A shadow sees what was answered and answers nobody."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import shadow
 from app.bundle import MODEL_OUTPUT
-from app.contract import Customer
+from app.contract import Customer, matrix
 from app.decide import decide
 from app.events import EventLog
 from app.metrics import Metrics
@@ -82,6 +82,17 @@ def test_each_answer_gets_the_shadows_opinion_in_the_log_and_none_of_it_reaches_
     assert by_decision == {pair: pairs.count(pair) for pair in pairs}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread: run it there")
+def test_a_shadow_gives_way_to_everybody_else_and_nothing_else_does(place: Place):
+    with beside(place, place.add_bundle(tilt=TILT)) as server:
+        answers = ask_all(server)
+        wait_for(lambda: sum(counted(server, "churn_shadow_predictions_total").values()) == len(answers), "every opinion")
+        stats = [task.read_text() for task in Path(f"/proc/{server.process.pid}/task").glob("*/stat")]
+        assert server.stop() == 0
+    # The nineteenth field, and the third is the first behind the name.
+    assert sorted(int(stat.rpartition(")")[2].split()[16]) for stat in stats)[-2:] == [0, shadow.NICENESS]
+
+
 def test_a_shadow_that_cannot_be_loaded_keeps_nobody_from_being_served(place: Place):
     with beside(place, "e" * 64) as server:
         assert len(ask_all(server)) == 2 * len(CUSTOMERS)
@@ -120,14 +131,13 @@ def test_a_shadow_that_falls_behind_misses_answers_instead_of_keeping_them(place
 def test_answers_that_a_shadow_has_not_seen_when_the_process_ends_are_counted(tmp_path: Path):
     metrics = Metrics(())
 
-    async def answer_and_stop(events: EventLog, threads: ThreadPoolExecutor) -> None:
-        seeing = Shadow(variant("e" * 64, role="shadow", weight_percent=0), lambda rows: rows[:, 0], events, metrics, threads)
-        for customer in CUSTOMERS:
-            seeing.see(Answered("one", Customer(**customer), "none"))
+    async def answer_and_stop(events: EventLog) -> None:
+        seeing = Shadow(variant("e" * 64, role="shadow", weight_percent=0), lambda rows: rows[:, 0], events, metrics)
+        for row in matrix([Customer(**customer) for customer in CUSTOMERS]):
+            seeing.see(Answered("one", row, "none"))
         seeing.stop()
 
     events = EventLog(tmp_path.as_uri())
-    with ThreadPoolExecutor(1) as threads:
-        asyncio.run(answer_and_stop(events, threads))
+    asyncio.run(answer_and_stop(events))
     events.close(5)
     assert metrics.shadow_lost == {"not loaded": 0, "behind": 0, "failed": 0, "stopped": len(CUSTOMERS)}
