@@ -19,6 +19,12 @@ COLLECTORS = [
     *("deployments", "statefulsets", "daemonsets", "replicasets", "cronjobs", "jobs", "pods"),
     *("horizontalpodautoscalers", "poddisruptionbudgets"),
 ]
+# Whose answer is a new model. Fields that move later are of the same day's customers; a new model is live in days, not hours.
+RETRAINED, RETRAIN_INTERVAL, RETRAIN_AGAIN = "ChurnDrift|ChurnModelOld", "1d", "3d"
+# The Secret of the monitoring namespace with the token that GitHub takes, and where it is mounted.
+TOKEN_SECRET, TOKEN_FILE = "github-token", "token"
+TOKEN_FOLDER = f"/etc/{TOKEN_SECRET}"
+GITHUB_API = "https://api.github.com"
 # Of parts that are not scraped, as below, or not there.
 SILENT_RULES = ("etcd", "kubeControllerManager", "kubeProxy", "kubeSchedulerAlerting", "kubeSchedulerRecording", "windows")
 
@@ -58,21 +64,37 @@ def chart_values(
     }
 
 
-def alert_routes(topic: Topic | None) -> Values:
-    """Alertmanager's configuration: what somebody has to act on goes to the topic, all else is only shown."""
-    nobody: Values = {"name": "nobody"}
+def alert_routes(topic: Topic | None, retrain_repository: str) -> Values:
+    """Alertmanager's configuration: what somebody has to act on goes to the topic, and to the workflow if a new model helps."""
+    routes: list[Values] = []
+    receivers: list[Values] = [{"name": "nobody"}]
+    if retrain_repository:
+        own: Values = {"matchers": [f'alertname =~ "{RETRAINED}"'], "group_interval": RETRAIN_INTERVAL, "continue": True}
+        routes.append({"receiver": "retrain", **own, "repeat_interval": RETRAIN_AGAIN})
+        receivers.append({"name": "retrain", "webhook_configs": [_dispatch(retrain_repository)]})
+    if topic:
+        routes.append({"receiver": "topic", "matchers": ['severity =~ "critical|warning"']})
+        sns: Values = {"topic_arn": topic.arn, "sigv4": {"region": topic.region}, "send_resolved": True}
+        receivers.append({"name": "topic", "sns_configs": [sns]})
     route: Values = {
         "receiver": "nobody",
         "group_by": ["alertname", "namespace"],
         "group_wait": "30s",
         "group_interval": "5m",
         "repeat_interval": "12h",
+        "routes": routes,
     }
-    if topic is None:
-        return {"route": route | {"routes": []}, "receivers": [nobody]}
-    sns: Values = {"topic_arn": topic.arn, "sigv4": {"region": topic.region}, "send_resolved": True}
-    sent: Values = {"receiver": "topic", "matchers": ['severity =~ "critical|warning"']}
-    return {"route": route | {"routes": [sent]}, "receivers": [nobody, {"name": "topic", "sns_configs": [sns]}]}
+    return {"route": route, "receivers": receivers}
+
+
+def _dispatch(repository: str) -> Values:
+    """https://docs.github.com/en/rest/repos/repos#create-a-repository-dispatch-event"""
+    return {
+        "url": f"{GITHUB_API}/repos/{repository}/dispatches",
+        "http_config": {"authorization": {"credentials_file": f"{TOKEN_FOLDER}/{TOKEN_FILE}"}},
+        "payload": {"event_type": "retrain", "client_payload": {"alert": "{{ .CommonLabels.alertname }}"}},
+        "send_resolved": False,
+    }
 
 
 def _prometheus(config: MonitoringConfig, storage_class: pulumi.Input[str]) -> Values:
@@ -92,10 +114,14 @@ def _prometheus(config: MonitoringConfig, storage_class: pulumi.Input[str]) -> V
 
 
 def _alertmanager(config: MonitoringConfig, storage_class: pulumi.Input[str], topic: Topic | None) -> Values:
+    # Without the Secret it tells everybody else all the same, and an alert of its own says that one receiver cannot be reached.
+    token = {"name": TOKEN_SECRET, "secret": {"secretName": TOKEN_SECRET, "optional": True}}
+    mounted = {"name": TOKEN_SECRET, "mountPath": TOKEN_FOLDER, "readOnly": True}
+    files: Values = {"volumes": [token], "volumeMounts": [mounted]} if config.retrain_repository else {}
     return {
         # Pod identity knows it by this name.
         "serviceAccount": {"name": ALERTMANAGER},
-        "config": alert_routes(topic),
+        "config": alert_routes(topic, config.retrain_repository),
         "podDisruptionBudget": {"enabled": config.replicas > 1},
         "alertmanagerSpec": {
             "replicas": config.replicas,
@@ -103,6 +129,7 @@ def _alertmanager(config: MonitoringConfig, storage_class: pulumi.Input[str], to
             "resources": resources("20m", "64Mi"),
             # Silences, and what has been sent already.
             "storage": _volume(storage_class, 1),
+            **files,
         },
     }
 

@@ -186,6 +186,8 @@ class MonitoringConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True
     storage_gib: Annotated[int, Meta(ge=1, examples=[20])]
     replicas: Annotated[Literal[1, 2], Meta(examples=[2])]
     memory_mib: Annotated[int, Meta(ge=256, examples=[1024])]
+    # Whose workflow for a new model the alerts about the model start; without it, whoever reads them does.
+    retrain_repository: Annotated[str, Meta(pattern=r"^[\w.-]+/[\w.-]+$(?!\n)", examples=["retention-team/churn"])] = ""
 
 
 class LocalConfig(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -1,11 +1,18 @@
+from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
+import yaml
 
+from stacks.alerts import rule_groups
 from stacks.chart_values import Topic, alert_routes, chart_values
 from stacks.config import StackConfig
 from stacks.names import MONITORING_RELEASE, PROMETHEUS_URL
+from tests.app.support import wait_for
+from tests.conftest import CHECKOUT
+from tests.stacks.alertmanager import alertmanager, github
 
 TOPIC = Topic(arn="arn:aws:sns:eu-west-1:1:alerts", region="eu-west-1")
 
@@ -71,7 +78,7 @@ def test_secrets_are_not_listed_for_metrics(prod: StackConfig):
 
 @pytest.mark.parametrize(("severity", "told"), [("critical", True), ("warning", True), ("info", False), ("none", False)])
 def test_what_wants_somebody_goes_to_the_topic(severity: str, *, told: bool):
-    routes: Any = alert_routes(TOPIC)
+    routes: Any = alert_routes(TOPIC, "")
     [sent] = routes["route"]["routes"]
     [matcher] = sent["matchers"]
     assert (severity in matcher.split('"')[1].split("|")) is told
@@ -81,8 +88,57 @@ def test_what_wants_somebody_goes_to_the_topic(severity: str, *, told: bool):
 
 
 def test_without_a_topic_alerts_are_shown_and_not_sent():
-    routes: Any = alert_routes(None)
+    routes: Any = alert_routes(None, "")
     assert (routes["route"]["routes"], routes["receivers"]) == ([], [{"name": "nobody"}])
+
+
+@pytest.mark.parametrize("topic", [TOPIC, None])
+def test_alerts_about_the_model_start_the_workflow_and_still_reach_people(prod: StackConfig, topic: Topic | None):
+    routes: Any = alert_routes(topic, "retention-team/churn")
+    first, *others = routes["route"]["routes"]
+    assert (first["receiver"], first["continue"]) == ("retrain", True)
+    assert [each["receiver"] for each in others] == (["topic"] if topic else [])
+    [matcher] = first["matchers"]
+    asked = set(matcher.split('"')[1].split("|"))
+    groups: list[Any] = rule_groups(prod.inference, serving=True, tracking=True)
+    declared = {rule.get("alert") for group in groups for rule in group["rules"]}
+    assert asked
+    assert asked <= declared
+    workflow = yaml.safe_load((CHECKOUT / ".github/workflows/model-retraining.yml").read_text())
+    [hook] = next(each["webhook_configs"] for each in routes["receivers"] if each["name"] == "retrain")
+    # YAML reads a bare `on` as true.
+    assert [hook["payload"]["event_type"]] == workflow[True]["repository_dispatch"]["types"]
+
+
+@pytest.mark.parametrize(("repository", "mounted"), [("retention-team/churn", True), ("", False)])
+def test_the_token_is_mounted_where_alertmanager_looks_for_it_and_may_be_missing(
+    prod: StackConfig, repository: str, *, mounted: bool
+):
+    given = values(prod, retrain_repository=repository)["alertmanager"]
+    spec, hooks = given["alertmanagerSpec"], [each for each in given["config"]["receivers"] if "webhook_configs" in each]
+    assert ("volumes" in spec, "volumeMounts" in spec, bool(hooks)) == (mounted,) * 3
+    for hook in hooks:
+        [volume], [mount] = spec["volumes"], spec["volumeMounts"]
+        assert (volume["name"], volume["secret"]["optional"], mount["readOnly"]) == (mount["name"], True, True)
+        sent = hook["webhook_configs"][0]
+        assert sent["http_config"]["authorization"]["credentials_file"] == f"{mount['mountPath']}/token"
+        assert sent["url"] == f"https://api.github.com/repos/{repository}/dispatches"
+
+
+def test_an_alert_reaches_github_as_the_event_that_the_workflow_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "token").write_text("of-the-repository")
+    monkeypatch.setattr("stacks.chart_values.TOKEN_FOLDER", str(tmp_path))
+    with github() as (address, asked):
+        monkeypatch.setattr("stacks.chart_values.GITHUB_API", address)
+        routes: Any = alert_routes(None, "retention-team/churn")
+        routes["route"]["group_wait"] = "0s"
+        with alertmanager(tmp_path, routes) as url:
+            alerts = [{"labels": {"alertname": name, "field": "tenure_months"}} for name in ("ChurnSlow", "ChurnDrift")]
+            httpx.post(f"{url}/api/v2/alerts", json=alerts).raise_for_status()
+            wait_for(lambda: bool(asked), "the event", 30)
+    [(path, token, body)] = asked
+    assert (path, token) == ("/repos/retention-team/churn/dispatches", "Bearer of-the-repository")
+    assert body == {"event_type": "retrain", "client_payload": {"alert": "ChurnDrift"}}
 
 
 def test_others_find_prometheus_by_the_releases_name(prod: StackConfig):
