@@ -178,6 +178,9 @@ champion: $(ENVIRONMENT) ## bring the bundles of STACK's release from the store 
 train: $(ENVIRONMENT) ## train on DATA and compare with STACK's champion; TRIALS for each model (8)
 	$(BIN)/churn train "$(DATA)" --stack $(STACK) $(if $(TRIALS),--trials $(TRIALS))
 
+compare: $(ENVIRONMENT) ## judge the bundles of stack FROM on DATA against STACK's champion, before they are promoted there
+	$(BIN)/churn evaluate "$(DATA)" --stack $(STACK) --from $(FROM)
+
 publish: $(ENVIRONMENT) ## the bundle trained last into the store BUNDLES
 	$(BIN)/churn publish --to "$(BUNDLES)"
 

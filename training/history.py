@@ -22,6 +22,14 @@ def current(home: Home, stack: Stack) -> Release | None:
         raise ReleaseError(f"{path} cannot be read: {exc}; give access to it") from exc
 
 
+def released(home: Home, stack: Stack) -> Release:
+    """The same. Raises ReleaseError where there is no file."""
+    release = current(home, stack)
+    if release is None:
+        raise ReleaseError(f"{home.release(stack)} is not there; run `churn promote --stack {stack}`")
+    return release
+
+
 def base(home: Home, stack: Stack, file: Release | None) -> Release | None:
     """What a new release replaces: the one in the stack's file; in git, where approval is needed, the one that HEAD has.
 

@@ -14,7 +14,7 @@ from app.contract import CONTRACT_DIGEST
 from app.decide import break_even, value_of_a_saved_customer_usd
 from app.release import AlertLimits, BusinessCase, Evidence, Image, Release, ReleaseError, Role, Stack, Variant, sealed
 from policies.release import NEEDS_APPROVAL
-from training.history import base, chain, current, git, releases, replaced, wanted
+from training.history import base, chain, current, git, released, replaced, wanted
 from training.home import Home
 from training.replace import Refused, check, replace
 
@@ -145,9 +145,7 @@ def _source(home: Home, request: Request) -> Release | None:
         return None
     if request.bundle is not None or request.from_stack == request.stack or request.role != "champion":
         raise ReleaseError("--from takes all variants of another stack: leave out --bundle and --role, and name another stack")
-    there = releases(home, request.from_stack)
-    if not there:
-        raise ReleaseError(f"{home.release(request.from_stack)} is not there; run `churn promote --stack {request.from_stack}`")
+    there = chain(home, request.from_stack, released(home, request.from_stack))
     if request.from_stack in NEEDS_APPROVAL:
         check(home, there[0], replaced(there), approved=True)
     return there[0]

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 from app.bundle import FILES, MANIFEST, BundleError, fetch_files, open_bundle, sha256
-from app.release import ReleaseError, Stack
-from training.history import current
 from training.home import Home
 from training.locations import TableError, child_of, create_bytes, read_bytes
 
@@ -15,14 +13,6 @@ class Published:
 
     location: str
     written: int
-
-
-def bundles_of(home: Home, stack: Stack) -> list[str]:
-    """The digests of what the release in the stack's file needs, the champion's first. Raises ReleaseError without a file."""
-    live = current(home, stack)
-    if live is None:
-        raise ReleaseError(f"{home.release(stack)} is not there; run `churn promote --stack {stack}` first, or name a bundle")
-    return [variant.bundle_digest for variant in live.variants]
 
 
 def publish(home: Home, digest: str, store: str) -> Published:

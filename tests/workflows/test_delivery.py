@@ -6,12 +6,14 @@ import re
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from app.release import Release, decode_release
-from tests.training.released import IMAGE, add_bundle, of_another_contract
+from app.release import Evidence, Release, Variant, decode_release
+from tests.training.released import IMAGE, add_bundle, churn, of_another_contract, write_evidence
 from tests.workflows.conftest import Checkout
 from tests.workflows.github import Repository
+from training.sample import write_sample
 
 
 def released(checkout: Checkout, stack: str = "staging") -> Release:
@@ -178,6 +180,40 @@ def test_a_table_that_makes_a_live_model_again_is_an_answer(checkout: Checkout, 
     live = {1: "champion 1.0.0", 2: "challenger 1.0.1"}[again]
     assert (tmp_path / "why").read_text() == f"Nothing to propose: table and code made {live} again, which is live.\n"
     assert (checkout.root / "releases/staging.json").read_bytes() == before
+
+
+def test_what_another_stack_has_is_judged_beside_the_own_champion_in_the_case_that_it_comes_with(checkout: Checkout):
+    home, case, take_over = checkout.home, ("--offer-cost-usd", "60"), ("promote", "STACK=prod", "FROM=dev")
+    author = {"CREATED_BY": "bob@example.com"}
+
+    def live_on_dev(*more: str) -> Variant:
+        ended = churn(home, "promote", "--stack", "dev", "--image", IMAGE, "--created-by", "bob@example.com", *more)
+        assert ended.returncode == 0, ended.stderr
+        return released(checkout, "dev").champion
+
+    def trained(seed: int, *more: str) -> str:
+        write_sample(home.var / "sample.csv", rows=2_000, seed=seed)
+        ended = churn(home, "train", f"{home.var}/sample.csv", "--only", "logistic-regression", "--trials", "1", *more)
+        assert ended.returncode == 0, ended.stderr
+        return home.candidate.read_text().strip()
+
+    first = trained(0)
+    live_on_dev()
+    checkout.done(*take_over, **author)
+    checkout.commit("release(prod): 1.0.0")
+    second = add_bundle(home, 2, compared=first)
+    live_on_dev()
+    third = trained(1, "--stack", "prod", *case)
+    found = msgspec.json.decode(home.evidence(third).read_bytes(), type=Evidence)
+    write_evidence(home, third, msgspec.structs.replace(found, compared_with=second))
+    dev = live_on_dev(*case)
+    assert f"was compared with {second}, the live champion is {first}" in checkout.make(*take_over, **author).stderr
+    checkout.done("compare", *take_over, "DATA=var/sample.csv", **author)
+    prod = released(checkout, "prod")
+    assert (prod.champion.bundle_digest, prod.business_case.offer_cost_usd) == (third, 60)
+    assert (prod.champion.evidence.compared_with, prod.champion.evidence.threshold) == (first, dev.threshold)
+    ended = churn(home, "evaluate", "TABLE", "--from", "dev", "--bundle", third)
+    assert (ended.returncode, "give one of them" in ended.stderr) == (2, True)
 
 
 def test_without_a_trained_bundle_there_is_nothing_to_challenge_with(checkout: Checkout):

@@ -60,6 +60,9 @@ def evaluate(
     table: TableArgument,
     bundle: Annotated[str | None, typer.Option(help="Digest; the bundle trained last unless given.")] = None,
     stack: Annotated[Stack, typer.Option(help="Compare with the champion that is live there, in its business case.")] = "local",
+    from_stack: Annotated[
+        Stack | None, typer.Option("--from", help="All bundles of this stack's release instead, in its business case.")
+    ] = None,
     offer_cost_usd: CaseOption = None,
     offer_acceptance: CaseOption = None,
     margin_usd_per_month: CaseOption = None,
@@ -68,16 +71,21 @@ def evaluate(
     """Judge a bundle on a table's test rows, by regression tests and against the champion; `promote` goes by what is found."""
     from training.data import load_table
     from training.evaluate import evaluate as judge
+    from training.history import released
     from training.prepare import clean
     from training.promote import business_case
     from training.report import keep
 
-    live, champion = _live(context.obj, stack)
-    case = business_case(live, stated(BusinessCase, offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
-    wanted = fetch_bundle(context.obj.bundles_url, bundle or _last_trained(context.obj))
+    digests = _digests(context.obj, bundle, "--from", from_stack)
+    kept, champion = _live(context.obj, stack)
+    if from_stack:
+        kept = released(context.obj, from_stack).business_case
+    case = business_case(kept, stated(BusinessCase, offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
+    wanted = [fetch_bundle(context.obj.bundles_url, digest) for digest in digests]
     cleaned, _ = clean(load_table(table))
-    evaluation = judge(cleaned, wanted, case, champion=champion)
-    _print_evaluation(evaluation, keep(context.obj, evaluation, None))
+    for each in wanted:
+        evaluation = judge(cleaned, each, case, champion=champion)
+        _print_evaluation(evaluation, keep(context.obj, evaluation, None))
 
 
 @commands.command()
@@ -113,14 +121,19 @@ def publish(
     stack: Annotated[Stack | None, typer.Option(help="All bundles of this stack's release instead.")] = None,
 ) -> None:
     """Put a bundle into a store under its digest, where pods fetch it: written once, never changed, verified on both sides."""
-    from training.publish import bundles_of
     from training.publish import publish as put
 
-    if digest and stack:
-        raise BundleError(f"the bundle is {digest} and --stack is {stack}; give one of them")
-    for each in bundles_of(context.obj, stack) if stack else [digest or _last_trained(context.obj)]:
+    for each in _digests(context.obj, digest, "--stack", stack):
         done = put(context.obj, each, to)
         typer.echo(f"{done.location}: {f'published, files: {done.written}' if done.written else 'was there already, the same'}")
+
+
+def _digests(home: Home, digest: str | None, option: str, stack: Stack | None) -> list[str]:
+    from training.history import released
+
+    if digest and stack:
+        raise BundleError(f"the bundle is {digest} and {option} is {stack}; give one of them")
+    return [variant.bundle_digest for variant in released(home, stack).variants] if stack else [digest or _last_trained(home)]
 
 
 def _live(home: Home, stack: Stack) -> tuple[BusinessCase, Bundle | None]:
