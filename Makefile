@@ -23,7 +23,7 @@ LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --
   $(if $(UPGRADE),--upgrade --exclude-newer "$(UPGRADE)")
 
 .PHONY: help up test check plan review review-comment preview deploy pins mutants bench cluster-test soak image push scan audit secrets workflows lock docs changelog clean
-.PHONY: packages model image-test local-load advisories validate ingest champion train publish promote challenge traffic smoke affected pull-request revert-pull-request lock-pull-request data-issue github-release
+.PHONY: packages model image-test local-load advisories validate ingest champion train compare publish promote challenge traffic smoke affected pull-request revert-pull-request lock-pull-request data-issue github-release
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -172,7 +172,7 @@ ingest: $(ENVIRONMENT) ## DATA into the LAKE; what it says also at the end of RE
 	mkdir -p $(dir $(REPORT))
 	said=$$($(BIN)/churn ingest "$(DATA)" "$(LAKE)" 2>&1); status=$$?; echo "$$said" | tee -a $(REPORT); exit $$status
 
-champion: $(ENVIRONMENT) ## bring the bundles of STACK's release from the store BUNDLES, so that `train` can compare
+champion: $(ENVIRONMENT) ## bring the bundles of STACK's release from the store BUNDLES, for `train` and `compare`
 	$(BIN)/python -m pipelines.champion $(STACK) --bundles "$(BUNDLES)"
 
 train: $(ENVIRONMENT) ## train on DATA and compare with STACK's champion; TRIALS for each model (8)

@@ -68,7 +68,7 @@ class Process:
         with suppress(asyncio.CancelledError):
             await loading
         if self.service:
-            await asyncio.to_thread(self.service.close, self.settings.grace_seconds * (1 - WAIT_SHARE - DRAIN_SHARE))
+            await self.service.close(self.settings.grace_seconds * (1 - WAIT_SHARE - DRAIN_SHARE))
         logger.info("stopped")
 
     def leave(self) -> None:

@@ -67,7 +67,7 @@ class Together:
 def session(model: bytes) -> ort.InferenceSession:
     """A graph ready to run, as this process runs graphs."""
     options = ort.SessionOptions()
-    # The event loop is the only caller, next to one thread for batches: more threads would only wait for each other.
+    # The event loop is the only caller, next to a thread for batches and one of a shadow: more would only wait for each other.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     # An arena keeps the largest batch's memory for good.

@@ -96,8 +96,8 @@ class Service:
         """The answers to many, in their order."""
         scored = await asyncio.get_running_loop().run_in_executor(self._batches, self._scored, customers)
         at, predictions = datetime.now(UTC), list[Prediction]()
-        for customer, (prediction_id, variant, found) in zip(customers, scored, strict=True):
-            predictions.append(self._answered(customer, prediction_id, variant, found, at))
+        for customer, (prediction_id, variant, row_scored) in zip(customers, scored, strict=True):
+            predictions.append(self._answered(customer, prediction_id, variant, row_scored, at))
             if len(predictions) % ROWS_IN_A_TURN == 0:
                 await asyncio.sleep(0)
         return predictions
@@ -117,19 +117,19 @@ class Service:
             )
         return Accepted(accepted=len(outcomes))
 
-    def close(self, timeout_seconds: float) -> None:
-        """Finish the batches, then the log."""
+    async def close(self, timeout_seconds: float) -> None:
+        """Finish what is worked on, then the log."""
         for shadow in self._shadows:
-            shadow.stop()
-        self._batches.shutdown()
-        self._events.close(timeout_seconds)
+            await shadow.stop()
+        await asyncio.to_thread(self._batches.shutdown)
+        await asyncio.to_thread(self._events.close, timeout_seconds)
 
     def _assigned(self, customer: Customer) -> tuple[str, Variant]:
         prediction_id = next(self._ids)
         return prediction_id, assign(self.release.variants, customer.customer_id or prediction_id)
 
     def _scored(self, customers: list[Customer]) -> list[tuple[str, Variant, Scored]]:
-        """Of each its id, who answers it, and what was found."""
+        """Of each its id, who answers it, its row and its churn probability."""
         assigned = [self._assigned(customer) for customer in customers]
         digests = [variant.bundle_digest for _, variant in assigned]
         rows = matrix(customers)
@@ -140,7 +140,7 @@ class Service:
             self._metrics.drift.see(rows[mine], found)
             for index, probability in zip(mine, found.tolist(), strict=True):
                 probabilities[index] = probability
-        return [(*each, found) for each, found in zip(assigned, zip(rows, probabilities, strict=True), strict=True)]
+        return [(*each, scored) for each, scored in zip(assigned, zip(rows, probabilities, strict=True), strict=True)]
 
     def _answered(self, customer: Customer, prediction_id: str, variant: Variant, scored: Scored, at: datetime) -> Prediction:
         row, probability = scored[0], round(scored[1], PROBABILITY_DIGITS)

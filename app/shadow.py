@@ -66,10 +66,12 @@ class Shadow:
             if self._working is None or self._working.done():
                 self._working = asyncio.get_running_loop().create_task(self._catch_up(self._score))
 
-    def stop(self) -> None:
-        """Leave what waits alone, and count it: the process ends."""
+    async def stop(self) -> None:
+        """Leave what waits alone, count it, and finish what is being scored: the process ends."""
         self._metrics.shadow_lost["stopped"] += len(self._waiting)
         self._waiting.clear()
+        if self._working:
+            await self._working
         self._thread.shutdown()
 
     async def _catch_up(self, score: Score) -> None:

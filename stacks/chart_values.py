@@ -19,8 +19,8 @@ COLLECTORS = [
     *("deployments", "statefulsets", "daemonsets", "replicasets", "cronjobs", "jobs", "pods"),
     *("horizontalpodautoscalers", "poddisruptionbudgets"),
 ]
-# Whose answer is a new model. Fields that move later are of the same day's customers; a new model is live in days, not hours.
-RETRAINED, RETRAIN_INTERVAL, RETRAIN_AGAIN = "ChurnDrift|ChurnModelOld", "1d", "3d"
+# Whose answer is a new model; and for how long GitHub may be out of reach until an alert says so, which is this as well.
+RETRAINED, RETRAIN_INTERVAL, RETRAIN_AGAIN = "ChurnDrift|ChurnModelOld", "1h", "3d"
 # The Secret of the monitoring namespace with the token that GitHub takes, and where it is mounted.
 TOKEN_SECRET, TOKEN_FILE = "github-token", "token"
 TOKEN_FOLDER = f"/etc/{TOKEN_SECRET}"
@@ -69,8 +69,10 @@ def alert_routes(topic: Topic | None, retrain_repository: str) -> Values:
     routes: list[Values] = []
     receivers: list[Values] = [{"name": "nobody"}]
     if retrain_repository:
-        own: Values = {"matchers": [f'alertname =~ "{RETRAINED}"'], "group_interval": RETRAIN_INTERVAL, "continue": True}
-        routes.append({"receiver": "retrain", **own, "repeat_interval": RETRAIN_AGAIN})
+        own: Values = {"receiver": "retrain", "matchers": [f'alertname =~ "{RETRAINED}"'], "continue": True}
+        # One model answers both alerts.
+        own |= {"group_by": ["namespace"], "group_interval": RETRAIN_INTERVAL, "repeat_interval": RETRAIN_AGAIN}
+        routes.append(own)
         receivers.append({"name": "retrain", "webhook_configs": [_dispatch(retrain_repository)]})
     if topic:
         routes.append({"receiver": "topic", "matchers": ['severity =~ "critical|warning"']})
@@ -92,7 +94,7 @@ def _dispatch(repository: str) -> Values:
     return {
         "url": f"{GITHUB_API}/repos/{repository}/dispatches",
         "http_config": {"authorization": {"credentials_file": f"{TOKEN_FOLDER}/{TOKEN_FILE}"}},
-        "payload": {"event_type": "retrain", "client_payload": {"alert": "{{ .CommonLabels.alertname }}"}},
+        "payload": {"event_type": "retrain"},
         "send_resolved": False,
     }
 
@@ -114,7 +116,7 @@ def _prometheus(config: MonitoringConfig, storage_class: pulumi.Input[str]) -> V
 
 
 def _alertmanager(config: MonitoringConfig, storage_class: pulumi.Input[str], topic: Topic | None) -> Values:
-    # Without the Secret it tells everybody else all the same, and an alert of its own says that one receiver cannot be reached.
+    # Without the Secret it tells everybody else all the same, and alerts of the chart say that one receiver cannot be reached.
     token = {"name": TOKEN_SECRET, "secret": {"secretName": TOKEN_SECRET, "optional": True}}
     mounted = {"name": TOKEN_SECRET, "mountPath": TOKEN_FOLDER, "readOnly": True}
     files: Values = {"volumes": [token], "volumeMounts": [mounted]} if config.retrain_repository else {}

@@ -132,6 +132,11 @@ def _what_a_bare_cluster_has(platform: str, ingress: str, scale_on: str) -> Iter
         yield f"inference:scaleOn is {scale_on} with churn:platform kubeconfig, where there is no KEDA; give resources"
 
 
+def _way_to_github(platform: str, repository: str) -> Iterator[str]:
+    if platform == "kubeconfig":
+        yield f"monitoring:retrainRepository is {repository} with churn:platform kubeconfig, where nothing may leave; take it out"
+
+
 def _answer_time(p99_milliseconds: int, capacity_per_core: int, cpu_millicores: int) -> Iterator[str]:
     waiting = queue(capacity_per_core, cpu_millicores, p99_milliseconds)
     if waiting.quickest_p99_seconds > QUICKEST_SHARE * waiting.limit_seconds:
@@ -195,6 +200,7 @@ CHECKS: dict[Callable[..., Iterator[str]], tuple[str, ...]] = {
     _tracking_replicas: ("tracking:replicas", "churn:platform"),
     _host_needs_balancer: ("inference:host", "inference:ingress"),
     _what_a_bare_cluster_has: ("churn:platform", "inference:ingress", "inference:scaleOn"),
+    _way_to_github: ("churn:platform", "monitoring:retrainRepository"),
     _tokens: ("inference:tokenHashes",),
     _answer_time: ("inference:p99Milliseconds", "inference:capacityPerCoreRequestsPerSecond", "inference:cpuMillicores"),
     _peak: ("inference:peakRequestsPerSecond", "inference:capacityPerCoreRequestsPerSecond", "inference:cpuMillicores"),

@@ -23,7 +23,7 @@ def current(home: Home, stack: Stack) -> Release | None:
 
 
 def released(home: Home, stack: Stack) -> Release:
-    """The same. Raises ReleaseError where there is no file."""
+    """The release in the stack's file. Raises ReleaseError where there is no file."""
     release = current(home, stack)
     if release is None:
         raise ReleaseError(f"{home.release(stack)} is not there; run `churn promote --stack {stack}`")

@@ -1,10 +1,14 @@
 """A shadow sees what was answered and answers nobody."""
 
 import asyncio
+import json
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -20,6 +24,7 @@ from app.contract import Customer, matrix
 from app.decide import decide
 from app.events import EventLog
 from app.metrics import Metrics
+from app.model import Rows
 from app.shadow import Answered, Shadow
 from tests.app.support import ASKED, Place, ServerProcess, graph, probability, serving, variant, wait_for
 
@@ -90,7 +95,8 @@ def test_a_shadow_gives_way_to_everybody_else_and_nothing_else_does(place: Place
         stats = [task.read_text() for task in Path(f"/proc/{server.process.pid}/task").glob("*/stat")]
         assert server.stop() == 0
     # The nineteenth field, and the third is the first behind the name.
-    assert sorted(int(stat.rpartition(")")[2].split()[16]) for stat in stats)[-2:] == [0, shadow.NICENESS]
+    niceness = sorted(int(stat.rpartition(")")[2].split()[16]) for stat in stats)
+    assert niceness[-2:] == [os.getpriority(os.PRIO_PROCESS, 0), shadow.NICENESS]
 
 
 def test_a_shadow_that_cannot_be_loaded_keeps_nobody_from_being_served(place: Place):
@@ -128,16 +134,25 @@ def test_a_shadow_that_falls_behind_misses_answers_instead_of_keeping_them(place
         assert server.stop() == 0
 
 
-def test_answers_that_a_shadow_has_not_seen_when_the_process_ends_are_counted(tmp_path: Path):
-    metrics = Metrics(())
+def test_when_the_process_ends_what_a_shadow_is_scoring_is_logged_and_what_it_has_not_seen_is_counted(tmp_path: Path):
+    metrics, begun, rows = Metrics(()), Event(), matrix([Customer(**customer) for customer in CUSTOMERS])
+
+    def score(these: Rows) -> Rows:
+        begun.set()
+        time.sleep(0.2)
+        return these[:, 0]
 
     async def answer_and_stop(events: EventLog) -> None:
-        seeing = Shadow(variant("e" * 64, role="shadow", weight_percent=0), lambda rows: rows[:, 0], events, metrics)
-        for row in matrix([Customer(**customer) for customer in CUSTOMERS]):
-            seeing.see(Answered("one", row, "none"))
-        seeing.stop()
+        seeing = Shadow(variant("e" * 64, role="shadow", weight_percent=0), score, events, metrics)
+        seeing.see(Answered("scored", rows[0], "none"))
+        await asyncio.to_thread(begun.wait, 10)
+        for row in rows:
+            seeing.see(Answered("waiting", row, "none"))
+        await seeing.stop()
 
     events = EventLog(tmp_path.as_uri())
     asyncio.run(answer_and_stop(events))
     events.close(5)
+    [line] = [line for path in tmp_path.glob("*.jsonl") for line in path.read_text().splitlines()]
+    assert json.loads(line)["prediction_id"] == "scored"
     assert metrics.shadow_lost == {"not loaded": 0, "behind": 0, "failed": 0, "stopped": len(CUSTOMERS)}

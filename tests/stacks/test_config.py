@@ -133,6 +133,15 @@ def test_a_tracking_server_on_a_volume_has_one_replica():
         read("local", values_of("local") | {"tracking:replicas": "2"})
 
 
+def test_alerts_start_a_workflow_only_from_where_github_can_be_reached():
+    repository = {"monitoring:retrainRepository": "retention-team/churn"}
+    with pytest.raises(
+        ConfigError, match=r"retrainRepository is retention-team/churn with churn:platform kubeconfig.*take it out"
+    ):
+        read("local", values_of("local") | repository)
+    assert read("prod", values_of("prod") | repository).monitoring.retrain_repository == "retention-team/churn"
+
+
 HASH = "1" * 64
 
 

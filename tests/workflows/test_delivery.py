@@ -214,6 +214,9 @@ def test_what_another_stack_has_is_judged_beside_the_own_champion_in_the_case_th
     assert (prod.champion.evidence.compared_with, prod.champion.evidence.threshold) == (first, dev.threshold)
     ended = churn(home, "evaluate", "TABLE", "--from", "dev", "--bundle", third)
     assert (ended.returncode, "give one of them" in ended.stderr) == (2, True)
+    # What promote does not need either is no reason to stop.
+    of_another_contract(home, "dev")
+    assert "the champion of dev is of contract 999999999999" in checkout.done("compare", "STACK=prod", "FROM=dev", "DATA=TABLE")
 
 
 def test_without_a_trained_bundle_there_is_nothing_to_challenge_with(checkout: Checkout):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.bundle import Bundle, BundleError, fetch_bundle
-from app.release import BusinessCase, Stack
+from app.release import BusinessCase, Release, Stack
 from training.commands.options import CaseOption, HorizonOption, TableArgument, stated
 from training.home import Home
 from training.settings import Algorithm, Measure, Strategy
@@ -79,7 +79,10 @@ def evaluate(
     digests = _digests(context.obj, bundle, "--from", from_stack)
     kept, champion = _live(context.obj, stack)
     if from_stack:
-        kept = released(context.obj, from_stack).business_case
+        source = released(context.obj, from_stack)
+        if _of_another_contract(from_stack, source):
+            return
+        kept = source.business_case
     case = business_case(kept, stated(BusinessCase, offer_cost_usd, offer_acceptance, margin_usd_per_month, horizon_months))
     wanted = [fetch_bundle(context.obj.bundles_url, digest) for digest in digests]
     cleaned, _ = clean(load_table(table))
@@ -137,14 +140,12 @@ def _digests(home: Home, digest: str | None, option: str, stack: Stack | None) -
 
 
 def _live(home: Home, stack: Stack) -> tuple[BusinessCase, Bundle | None]:
-    from app.contract import CONTRACT_DIGEST
     from training.history import base, current
 
     live = base(home, stack, current(home, stack))
     if live is None:
         return BusinessCase(), None
-    if (contract := live.champion.evidence.contract_digest) != CONTRACT_DIGEST:
-        typer.echo(f"the champion of {stack} is of contract {contract[:12]}, this code of {CONTRACT_DIGEST[:12]}: not compared")
+    if _of_another_contract(stack, live):
         return live.business_case, None
     try:
         return live.business_case, fetch_bundle(home.bundles_url, live.champion.bundle_digest)
@@ -153,6 +154,16 @@ def _live(home: Home, stack: Stack) -> tuple[BusinessCase, Bundle | None]:
         if stack == "local":
             remedy += f", or remove {home.release(stack)} to begin without one"
         raise BundleError(f"{exc}\n{remedy}") from exc
+
+
+def _of_another_contract(stack: Stack, release: Release) -> bool:
+    """Whether this code could make nothing of the stack's bundles; then it is said."""
+    from app.contract import CONTRACT_DIGEST
+
+    if (contract := release.champion.evidence.contract_digest) == CONTRACT_DIGEST:
+        return False
+    typer.echo(f"the champion of {stack} is of contract {contract[:12]}, this code of {CONTRACT_DIGEST[:12]}: not compared")
+    return True
 
 
 def _last_trained(home: Home) -> str:
