@@ -24,6 +24,8 @@ CUSTOMER: dict[str, Any] = {
     "payment_method": "electronic-check",
 }
 START_LIMIT_SECONDS = 120
+# Timers and the like; looked at over several of the kernel's ticks.
+LOOK_SECONDS, IDLE_SHARE = 0.2, 0.1
 # Its code is compiled there; here by the first start, whatever the environment of this process says.
 IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONOPTIMIZE": "2", "PYTHONDONTWRITEBYTECODE": ""}
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -45,6 +47,14 @@ class Server:
     def busy_seconds(self) -> float:
         """What the process and its workers have had of the processors so far."""
         return sum(_busy_seconds(pid) for pid in self._pids())
+
+    def rest(self) -> None:
+        """Wait until the process and its workers have nothing left to do."""
+        busy_share = 1.0
+        while busy_share > IDLE_SHARE:
+            before = self.busy_seconds()
+            time.sleep(LOOK_SECONDS)
+            busy_share = (self.busy_seconds() - before) / LOOK_SECONDS
 
     def _pids(self) -> list[int]:
         pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
