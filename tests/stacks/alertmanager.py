@@ -10,12 +10,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
-from tests.app.support import wait_for
-from tests.stacks.postgres import free_port
+from tests.stacks.prometheus import listening
 
 # The first that sends a body of one's own: https://github.com/prometheus/alertmanager/pull/5011
 SINCE = (0, 32)
@@ -27,17 +25,8 @@ def alertmanager(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
     if _version() < SINCE:
         pytest.skip("no alertmanager from 0.32 on: put the one of prometheus.io/download on PATH")
     (folder / "alertmanager.yaml").write_text(yaml.safe_dump(config))
-    address = f"127.0.0.1:{free_port()}"
-    options = [f"--config.file={folder}/alertmanager.yaml", f"--storage.path={folder}/data", "--cluster.listen-address="]
-    with (folder / "alertmanager.log").open("w") as log:
-        process = subprocess.Popen(["alertmanager", *options, f"--web.listen-address={address}"], stdout=log, stderr=log)
-        try:
-            wait_for(lambda: process.poll() is not None or _is_ready(address), "Alertmanager", 60)
-            assert process.poll() is None, (folder / "alertmanager.log").read_text()
-            yield f"http://{address}"
-        finally:
-            process.terminate()
-            process.wait(30)
+    with listening("alertmanager", folder, f"--storage.path={folder}/data", "--cluster.listen-address=") as address:
+        yield address
 
 
 @contextmanager
@@ -71,10 +60,3 @@ def _version() -> tuple[int, ...]:
     said = subprocess.run(["alertmanager", "--version"], capture_output=True, text=True, check=True)
     number = (said.stdout or said.stderr).split("version ")[1].split()[0]
     return tuple(int(part) for part in number.split(".")[:2])
-
-
-def _is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"http://{address}/-/ready").is_success
-    except httpx.HTTPError:
-        return False

@@ -1,7 +1,6 @@
 """A real Prometheus on loopback."""
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from tests.app.support import wait_for
+from tests.stacks.postgres import free_port
 
 
 @contextmanager
@@ -24,15 +24,20 @@ def prometheus(folder: Path, *scrapes: dict[str, Any]) -> Iterator[str]:
     (folder / "prometheus.yaml").write_text(
         yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": list(scrapes)})
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    command = ["prometheus", f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data"]
-    with (folder / "prometheus.log").open("w") as log:
-        process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)
+    with listening("prometheus", folder, f"--storage.tsdb.path={folder}/data") as address:
+        yield address
+
+
+@contextmanager
+def listening(name: str, folder: Path, *options: str) -> Iterator[str]:
+    """The address of one of Prometheus' servers with the `<name>.yaml` of the folder, once it is ready."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [name, f"--config.file={folder}/{name}.yaml", f"--web.listen-address={address}", *options]
+    with (folder / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            wait_for(lambda: process.poll() is not None or _is_ready(address), "Prometheus", 60)
-            assert process.poll() is None, (folder / "prometheus.log").read_text()
+            wait_for(lambda: process.poll() is not None or _is_ready(address), name, 60)
+            assert process.poll() is None, (folder / f"{name}.log").read_text()
             yield f"http://{address}"
         finally:
             process.terminate()

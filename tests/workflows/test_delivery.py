@@ -183,7 +183,7 @@ def test_a_table_that_makes_a_live_model_again_is_an_answer(checkout: Checkout, 
 
 
 def test_what_another_stack_has_is_judged_beside_the_own_champion_in_the_case_that_it_comes_with(checkout: Checkout):
-    home, case, take_over = checkout.home, ("--offer-cost-usd", "60"), ("promote", "STACK=prod", "FROM=dev")
+    home, case, take_over = checkout.home, ("--offer-cost-usd", "30"), ("promote", "STACK=prod", "FROM=dev")
     author = {"CREATED_BY": "bob@example.com"}
 
     def live_on_dev(*more: str) -> Variant:
@@ -210,7 +210,7 @@ def test_what_another_stack_has_is_judged_beside_the_own_champion_in_the_case_th
     assert f"was compared with {second}, the live champion is {first}" in checkout.make(*take_over, **author).stderr
     checkout.done("compare", *take_over, "DATA=var/sample.csv", **author)
     prod = released(checkout, "prod")
-    assert (prod.champion.bundle_digest, prod.business_case.offer_cost_usd) == (third, 60)
+    assert (prod.champion.bundle_digest, prod.business_case.offer_cost_usd) == (third, 30)
     assert (prod.champion.evidence.compared_with, prod.champion.evidence.threshold) == (first, dev.threshold)
     ended = churn(home, "evaluate", "TABLE", "--from", "dev", "--bundle", third)
     assert (ended.returncode, "give one of them" in ended.stderr) == (2, True)
